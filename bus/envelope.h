@@ -1,0 +1,97 @@
+// What one message of the log says, as plain C++ values; encode and decode hide Protobuf (bus/envelope.proto) completely.
+// Everything decoded is untrusted: bounds and the rules named here are checked before a value is returned.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "ltx/base/result.h"
+#include "ltx/format/types.h"
+
+namespace runnel::bus {
+
+// Random 128-bit id of one unbroken history of one database. Text: 32 lower-case hex digits.
+struct Lineage {
+  std::array<uint8_t, 16> bytes{};
+  auto operator<=>(const Lineage&) const = default;
+  static Lineage Random();
+};
+std::string ToString(const Lineage& lineage);
+std::optional<Lineage> ParseLineage(std::string_view text);
+
+// Counter of leaderships within a lineage, from 1.
+class Epoch : public StrongInt<Epoch, uint64_t> {
+ public:
+  using StrongInt::StrongInt;
+  constexpr Epoch Next() const { return Epoch(raw() + 1); }
+};
+
+using CaptureTime = std::chrono::sys_time<std::chrono::microseconds>;
+
+// How an LTX file's page set came to be. A feed rebuilds its page map behind kDelta.
+enum class Origin : uint8_t { kCommit = 0, kRange = 1, kDelta = 2, kSnapshot = 3 };
+std::string_view ToString(Origin origin);
+
+// Common to all messages.
+struct Header {
+  Lineage lineage;
+  Epoch epoch;
+  std::string database;
+  Txid min_txid;      // first TXID carried; max_txid + 1 when none is
+  Position position;  // after this message; checksum is 0 on chunks before the last
+  std::string node;
+  CaptureTime captured_at;
+  PageSize page_size;
+};
+
+// One LTX file of the log.
+struct Entry {
+  Txid min_txid;
+  Txid max_txid;
+  Origin origin = Origin::kCommit;
+  CaptureTime captured_at;
+  uint64_t wal_checksum = 0;  // the WAL's running checksum behind it (both words), 0 if unknown
+  std::string ltx;            // the whole file; empty inside a Chunk
+};
+
+struct Commits {
+  std::vector<Entry> entries;  // at least one; TXIDs without gaps
+};
+struct Chunk {
+  Entry entry;
+  uint32_t index = 0;
+  bool last = false;
+  std::string data;
+  uint64_t ltx_checksum = 0;  // on the last part: the LTX trailer's file checksum
+  uint64_t ltx_bytes = 0;     // on the last part: size of the whole file
+};
+struct SnapshotRef {
+  std::string url;
+  std::string object;
+};
+struct Heartbeat {};
+struct TakeOverMarker {};
+struct UnknownKind {
+  int kind = 0;
+};
+
+struct Envelope {
+  Header header;
+  std::variant<Commits, Chunk, SnapshotRef, Heartbeat, TakeOverMarker, UnknownKind> body;
+};
+
+std::string Encode(const Envelope& envelope);
+
+// Errors: kCorrupt (not an envelope, a rule broken), kUnsupported (a newer format version).
+Result<Envelope> Decode(std::string_view payload);
+
+// Only the header: cheap, for finding a TXID in a log.
+Result<Header> DecodeHeader(std::string_view payload);
+
+}  // namespace runnel::bus

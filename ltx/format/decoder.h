@@ -1,0 +1,59 @@
+// Reads one LTX file as a stream and believes nothing: every rule of the format is checked (also those the Go decoder lets
+// through, FORMAT.md "stricter than Go"), memory is one page. Mirror of encoder.h.
+//
+// A caller must not make any page visible before Finish() has returned: only then is the file checksum verified.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "ltx/base/bytes.h"
+#include "ltx/base/result.h"
+#include "ltx/format/checksum.h"
+#include "ltx/format/header.h"
+
+namespace runnel::ltx {
+
+// Where encoded bytes come from.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  // Fills a prefix of `out`, at least one byte unless the end is reached; returns how many, 0 at the end.
+  virtual Result<size_t> Read(MutableBytes out) = 0;
+};
+
+class BytesSource : public ByteSource {
+ public:
+  explicit BytesSource(Bytes bytes) : rest_(bytes) {}
+  Result<size_t> Read(MutableBytes out) override;
+
+ private:
+  Bytes rest_;
+};
+
+struct Page {
+  Pgno pgno;
+  Bytes data;  // valid until the next call on the decoder
+};
+
+// REQUIRES: Begin, then Next until it yields nullopt, then Finish. After an error the decoder is dead.
+// Errors of all: kCorrupt with what and where; the source's own errors as they are.
+class Decoder {
+ public:
+  explicit Decoder(ByteSource& source);
+  ~Decoder();
+
+  Result<Header> Begin();
+  // The next page, ascending; nullopt after the last one.
+  Result<std::optional<Page>> Next();
+  // Reads index and trailer, verifies index, file checksum, and that nothing follows; for snapshots that track checksums
+  // also the post-apply checksum.
+  Result<Trailer> Finish();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace runnel::ltx

@@ -1,0 +1,49 @@
+// Header and trailer of an LTX file, byte-exact with superfly/ltx v0.5.2 (ltx/format/FORMAT.md has the tables).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "ltx/base/bytes.h"
+#include "ltx/base/result.h"
+#include "ltx/format/types.h"
+
+namespace runnel::ltx {
+
+inline constexpr size_t kHeaderBytes = 100;
+inline constexpr size_t kTrailerBytes = 16;
+// The smallest possible file: header, end marker, empty index (one byte and its size), trailer.
+inline constexpr size_t kFileBytesMin = 131;
+
+struct Header {
+  bool no_checksum = false;  // header flag 0x2: pre- and post-apply checksums are not tracked and must be zero
+  PageSize page_size;
+  uint32_t commit = 0;  // database size in pages after applying
+  Txid min_txid;
+  Txid max_txid;
+  int64_t timestamp_ms = 0;  // since 1970
+  Checksum pre_apply_checksum;
+  uint64_t wal_offset = 0;  // of the source WAL segment, 0 if none
+  uint64_t wal_bytes = 0;
+  uint32_t wal_salt1 = 0;
+  uint32_t wal_salt2 = 0;
+  uint64_t node_id = 0;
+
+  // A file holds every page, and nothing before it is needed, exactly when it starts at TXID 1.
+  bool IsSnapshot() const { return min_txid == Txid(1); }
+};
+
+struct Trailer {
+  Checksum post_apply_checksum;  // 0 if not tracked
+  uint64_t file_checksum = 0;
+};
+
+// All rules of the format (section 1.1). Errors: kCorrupt, naming the rule.
+Status Validate(const Header& header);
+std::string EncodeHeader(const Header& header);
+Result<Header> DecodeHeader(Bytes bytes);  // REQUIRES nothing; wants exactly kHeaderBytes
+
+// "0000000000000001-0000000000000003.ltx"
+std::string FileName(Txid min_txid, Txid max_txid);
+
+}  // namespace runnel::ltx
