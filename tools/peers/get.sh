@@ -1,0 +1,25 @@
+#!/bin/bash
+# get.sh NAME [NAME...]: fetches test peers, at pinned versions, into the peers directory; does nothing when already there.
+#
+#   peers directory   $RUNNEL_PEERS_DIR, else .peers/ at the root of the repository (git-ignored)
+#   one peer          <peers directory>/<name>-<version>/<binary>
+#   exit codes        0 there now, 1 failed, 2 unknown name, 3 this machine cannot build it (callers skip, loudly)
+#
+# Debian's own nats-server (2.9.10) comes from apt and is found in PATH; it is not fetched here.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+peers=${RUNNEL_PEERS_DIR:-$(cd "$here/../.." && pwd)/.peers}
+. "$here/go.sh"
+
+get() {
+  case $1 in
+    nats-server) go_tool nats-server 2.15.2 1.25 github.com/nats-io/nats-server/v2@v2.15.2 ;;
+    ltx)         go_tool ltx 0.5.3 1.24 github.com/superfly/ltx/cmd/ltx@v0.5.3 ;;
+    # The module proxy does not answer the version list `go install` asks for, so a small module of our own requires it.
+    natscli)     go_module natscli 0.4.0 1.25 github.com/nats-io/natscli@v0.4.0 github.com/nats-io/natscli/nats nats ;;
+    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server ltx natscli" >&2; exit 2 ;;
+  esac
+}
+
+[ $# -gt 0 ] || { echo "usage: get.sh NAME...   (nats-server, ltx, natscli)" >&2; exit 2; }
+for name in "$@"; do get "$name"; done
