@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bus/bus.h"
+#include "bus/url.h"
 
 namespace runnel::bus {
 
@@ -35,8 +36,5 @@ struct OpenOptions {
 // NAME is [A-Za-z0-9_-]{1,64}. Connects lazily where the library allows: a bus that is away is kUnavailable from the calls of
 // Log, not from here. Errors: kInvalid (the URL, with what is wrong), kUnsupported (adapter not built in), kUnavailable.
 Result<std::unique_ptr<Log>> OpenLog(std::string_view url, const OpenOptions& options);
-
-// The URL without user and password, for messages and logs.
-std::string RedactUrl(std::string_view url);
 
 }  // namespace runnel::bus

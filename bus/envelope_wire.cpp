@@ -1,0 +1,140 @@
+#include "bus/envelope_wire.h"
+
+#include <algorithm>
+
+#include "bus/url.h"
+#include "bus/wire_scan.h"
+#include "envelope.pb.h"
+
+namespace runnel::bus {
+namespace {
+
+Error Corrupt(std::string message) { return Error(Errc::kCorrupt, "envelope: " + std::move(message)); }
+
+constexpr uint32_t kHeaderField = 1;
+constexpr uint32_t kEntriesField = 2;
+constexpr uint32_t kChunkField = 3;
+constexpr uint32_t kSnapshotRefField = 4;
+
+// Whether the strings of a message (fields `a` and `b`) are text.
+bool HasTextOnly(std::string_view message, uint32_t a, uint32_t b) {
+  WireScanner scanner(message);
+  while (std::optional<WireField> field = scanner.Next()) {
+    bool is_text = field->Is(a, WireType::kDelimited) || field->Is(b, WireType::kDelimited);
+    if (is_text && !IsUtf8(field->bytes)) return false;
+  }
+  return !scanner.failed();
+}
+constexpr uint32_t kHeaderDatabase = 5;
+constexpr uint32_t kHeaderNode = 9;
+constexpr uint32_t kSnapshotRefUrl = 1;
+constexpr uint32_t kSnapshotRefObject = 2;
+
+}  // namespace
+
+Result<WireParts> SplitEnvelope(std::string_view payload) {
+  if (payload.size() > kPayloadBytesMax) {
+    return Corrupt(std::to_string(payload.size()) + " bytes are more than any message may have");
+  }
+  WireParts parts;
+  bool has_header = false;
+  WireScanner scanner(payload);
+  while (std::optional<WireField> field = scanner.Next()) {
+    if (field->type != WireType::kDelimited) continue;
+    // Protobuf would merge a repeated header or chunk into one; then what a cheap look sees and what a full one sees could
+    // differ, so such a message is not an envelope.
+    bool again = (field->number == kHeaderField && has_header) || (field->number == kChunkField && parts.has_chunk) ||
+                 (field->number == kSnapshotRefField && parts.has_snapshot_ref);
+    if (again) return Corrupt("field " + std::to_string(field->number) + " stands twice");
+    switch (field->number) {
+      case kHeaderField:
+        has_header = true;
+        parts.header = field->bytes;
+        break;
+      case kEntriesField:
+        if (++parts.entry_count > kEntryCountMax) return Corrupt("too many entries");
+        break;
+      case kChunkField:
+        parts.has_chunk = true;
+        parts.chunk = field->bytes;
+        break;
+      case kSnapshotRefField:
+        parts.has_snapshot_ref = true;
+        parts.snapshot_ref = field->bytes;
+        break;
+      default:
+        break;  // a later format's field
+    }
+  }
+  if (scanner.failed()) return Corrupt("not a protobuf message");
+  if (!has_header) return Corrupt("no header");
+  if (!HasTextOnly(parts.snapshot_ref, kSnapshotRefUrl, kSnapshotRefObject)) {
+    return Corrupt("the snapshot reference is not text");
+  }
+  return parts;
+}
+
+Result<WireHeader> DecodeWireHeader(std::string_view bytes) {
+  if (!HasTextOnly(bytes, kHeaderDatabase, kHeaderNode)) return Corrupt("the header is malformed");
+  v1::Header wire;
+  if (!wire.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return Corrupt("the header is malformed");
+  if (wire.format_version() == 0) return Corrupt("no format version");
+  if (wire.format_version() != kFormatVersion) {
+    return Error(Errc::kUnsupported, "envelope: format version " + std::to_string(wire.format_version()) +
+                                         " is newer than this program understands (1); upgrade it");
+  }
+  WireHeader out;
+  out.kind = static_cast<Kind>(static_cast<int>(wire.kind()));
+  Header& header = out.header;
+  if (wire.lineage().size() != header.lineage.bytes.size()) {
+    return Corrupt("lineage of " + std::to_string(wire.lineage().size()) + " bytes instead of 16");
+  }
+  std::ranges::copy(wire.lineage(), header.lineage.bytes.begin());
+  if (wire.epoch() == 0) return Corrupt("epoch 0");
+  header.epoch = Epoch(wire.epoch());
+  if (!IsDatabaseName(wire.database())) return Corrupt("bad database name");
+  header.database = std::move(*wire.mutable_database());
+  if (wire.max_txid() == UINT64_MAX || wire.min_txid() == 0 || wire.min_txid() > wire.max_txid() + 1) {
+    return Corrupt("TXID range " + std::to_string(wire.min_txid()) + " to " + std::to_string(wire.max_txid()));
+  }
+  header.min_txid = Txid(wire.min_txid());
+  header.position = Position{Txid(wire.max_txid()), Checksum(wire.position_checksum())};
+  if (wire.position_checksum() != 0 && !header.position.checksum.valid()) {
+    return Corrupt("position checksum " + ToString(header.position.checksum) + " lacks its flag bit");
+  }
+  if (wire.node().size() > kTextBytesMax) return Corrupt("node id too long");
+  header.node = std::move(*wire.mutable_node());
+  header.captured_at = CaptureTime(std::chrono::microseconds(wire.captured_us()));
+  if (!PageSize::IsValid(wire.page_size())) return Corrupt("page size " + std::to_string(wire.page_size()));
+  header.page_size = PageSize(wire.page_size());
+  return out;
+}
+
+Status CheckCarries(const Header& header, const CarriedRange& range) {
+  if (range.min_txid == header.min_txid && range.max_txid == header.position.txid) return Ok();
+  return Corrupt("carries TXIDs " + ToString(range.min_txid) + "-" + ToString(range.max_txid) + ", the header says " +
+                 ToString(header.min_txid) + "-" + ToString(header.position.txid));
+}
+
+Status CheckCarriesNothing(const Header& header) {
+  if (header.min_txid == header.position.txid.Next()) return Ok();
+  return Corrupt("carries no LTX, but the header claims TXIDs from " + ToString(header.min_txid));
+}
+
+Status CheckEntry(uint64_t min_txid, uint64_t max_txid, int origin) {
+  if (min_txid == 0 || max_txid < min_txid || max_txid == UINT64_MAX) {
+    return Corrupt("entry with TXIDs " + std::to_string(min_txid) + " to " + std::to_string(max_txid));
+  }
+  if (origin < 0 || origin > static_cast<int>(Origin::kSnapshot)) {
+    return Error(Errc::kUnsupported, "envelope: entry of unknown origin " + std::to_string(origin) + "; upgrade this program");
+  }
+  if (origin == static_cast<int>(Origin::kCommit) && min_txid != max_txid) {
+    return Corrupt("entry of one commit with TXIDs " + std::to_string(min_txid) + " to " + std::to_string(max_txid));
+  }
+  if (origin == static_cast<int>(Origin::kSnapshot) && min_txid != 1) {
+    return Corrupt("snapshot entry that starts at TXID " + std::to_string(min_txid));
+  }
+  return Ok();
+}
+
+}  // namespace runnel::bus

@@ -1,0 +1,377 @@
+#include "bus/envelope.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "bus/outline.h"
+#include "ltx/base/bytes.h"
+
+namespace runnel::bus {
+namespace {
+
+using testing::HasSubstr;
+
+Header SomeHeader(uint64_t min_txid, uint64_t max_txid) {
+  Header header;
+  header.lineage = *ParseLineage("000102030405060708090a0b0c0d0e0f");
+  header.epoch = Epoch(3);
+  header.database = "orders";
+  header.min_txid = Txid(min_txid);
+  header.position = {Txid(max_txid), Checksum(0x8123456789abcdef)};
+  header.node = "node-a";
+  header.captured_at = CaptureTime(std::chrono::microseconds(1700000000123456));
+  header.page_size = PageSize(4096);
+  return header;
+}
+
+Entry SomeEntry(uint64_t min_txid, uint64_t max_txid, Origin origin, std::string ltx) {
+  Entry entry;
+  entry.min_txid = Txid(min_txid);
+  entry.max_txid = Txid(max_txid);
+  entry.origin = origin;
+  entry.captured_at = CaptureTime(std::chrono::microseconds(1700000000123000));
+  entry.wal_checksum = 0x1122334455667788;
+  entry.ltx = std::move(ltx);
+  return entry;
+}
+
+Envelope SomeCommits() {
+  Commits commits;
+  commits.entries.push_back(SomeEntry(7, 7, Origin::kCommit, "LTX1-seven"));
+  commits.entries.push_back(SomeEntry(8, 10, Origin::kRange, std::string("LTX1\0eight", 10)));
+  commits.entries.push_back(SomeEntry(11, 12, Origin::kDelta, "LTX1-eleven"));
+  return {SomeHeader(7, 12), std::move(commits)};
+}
+
+Envelope SomeChunk(uint32_t index, bool last) {
+  Chunk chunk;
+  chunk.entry = SomeEntry(1, 9, Origin::kSnapshot, "");
+  chunk.index = index;
+  chunk.last = last;
+  chunk.data = "chunk data";
+  if (last) {
+    chunk.ltx_checksum = 0x99aabbccddeeff00;
+    chunk.ltx_bytes = index == 0 ? chunk.data.size() : 1000;
+  }
+  Header header = SomeHeader(1, 9);
+  if (!last) header.position.checksum = Checksum(0);
+  return {header, chunk};
+}
+
+Envelope SomeSnapshotRef() { return {SomeHeader(1, 9), SnapshotRef{"s3://bucket/prefix", "ltx/9/1-9.ltx"}}; }
+Envelope SomeHeartbeat() { return {SomeHeader(13, 12), Heartbeat{}}; }
+
+Envelope SomeTakeOver() {
+  Envelope envelope{SomeHeader(1, 0), TakeOverMarker{}};
+  envelope.header.position.checksum = Checksum(0);
+  return envelope;
+}
+
+std::vector<Envelope> OneOfEachKind() {
+  return {SomeCommits(),     SomeChunk(0, false), SomeChunk(2, true), SomeChunk(0, true),
+          SomeSnapshotRef(), SomeHeartbeat(),     SomeTakeOver()};
+}
+
+void ExpectRefused(const Envelope& envelope, Errc code, std::string_view message) {
+  Result<Envelope> got = Decode(Encode(envelope));
+  ASSERT_FALSE(got.ok()) << "should be refused: " << message;
+  EXPECT_EQ(got.code(), code) << got.error().message();
+  EXPECT_THAT(got.error().message(), HasSubstr(message));
+}
+
+TEST(Envelope, CommitsComeBackAsTheyWere) {
+  Result<Envelope> got = Decode(Encode(SomeCommits()));
+  ASSERT_TRUE(got.ok()) << got.error().message();
+  const Header& header = got->header;
+  EXPECT_EQ(ToString(header.lineage), "000102030405060708090a0b0c0d0e0f");
+  EXPECT_EQ(header.epoch, Epoch(3));
+  EXPECT_EQ(header.database, "orders");
+  EXPECT_EQ(header.min_txid, Txid(7));
+  EXPECT_EQ(ToString(header.position), "000000000000000c/8123456789abcdef");
+  EXPECT_EQ(header.node, "node-a");
+  EXPECT_EQ(header.captured_at.time_since_epoch().count(), 1700000000123456);
+  EXPECT_EQ(header.page_size, PageSize(4096));
+  const Commits& commits = std::get<Commits>(got->body);
+  ASSERT_EQ(commits.entries.size(), 3u);
+  EXPECT_EQ(commits.entries[1].min_txid, Txid(8));
+  EXPECT_EQ(commits.entries[1].max_txid, Txid(10));
+  EXPECT_EQ(commits.entries[1].origin, Origin::kRange);
+  EXPECT_EQ(commits.entries[1].wal_checksum, 0x1122334455667788u);
+  EXPECT_EQ(commits.entries[1].captured_at.time_since_epoch().count(), 1700000000123000);
+  EXPECT_EQ(commits.entries[1].ltx, std::string("LTX1\0eight", 10));
+  EXPECT_EQ(commits.entries[2].origin, Origin::kDelta);
+}
+
+TEST(Envelope, ChunkComesBackAsItWas) {
+  Result<Envelope> got = Decode(Encode(SomeChunk(2, true)));
+  ASSERT_TRUE(got.ok()) << got.error().message();
+  const Chunk& chunk = std::get<Chunk>(got->body);
+  EXPECT_EQ(chunk.entry.max_txid, Txid(9));
+  EXPECT_EQ(chunk.entry.origin, Origin::kSnapshot);
+  EXPECT_EQ(chunk.index, 2u);
+  EXPECT_TRUE(chunk.last);
+  EXPECT_EQ(chunk.data, "chunk data");
+  EXPECT_EQ(chunk.ltx_checksum, 0x99aabbccddeeff00u);
+  EXPECT_EQ(chunk.ltx_bytes, 1000u);
+}
+
+TEST(Envelope, EveryKindComesBackByteForByte) {
+  for (const Envelope& envelope : OneOfEachKind()) {
+    std::string bytes = Encode(envelope);
+    Result<Envelope> got = Decode(bytes);
+    ASSERT_TRUE(got.ok()) << got.error().message();
+    EXPECT_EQ(got->body.index(), envelope.body.index());
+    EXPECT_EQ(ToHex(AsBytes(Encode(*got))), ToHex(AsBytes(bytes)));
+  }
+}
+
+TEST(Envelope, GoldenBytesOfATakeOverMarker) {
+  EXPECT_EQ(ToHex(AsBytes(Encode(SomeTakeOver()))),
+            "0a36"                                  // field 1, the header: 54 bytes
+            "0801" "1005"                           // format version 1, kind 5
+            "1a10" "000102030405060708090a0b0c0d0e0f"  // lineage
+            "2003"                                  // epoch 3
+            "2a06" "6f7264657273"                   // database "orders"
+            "3001"                                  // min TXID 1; max TXID 0 and checksum 0 are not written
+            "4a06" "6e6f64652d61"                   // node "node-a"
+            "50c0c480c1c1c48203"                    // captured_us 1700000000123456
+            "588020");                              // page size 4096
+}
+
+TEST(Envelope, GoldenBytesOfCommits) {
+  Envelope envelope{SomeHeader(7, 7), Commits{{SomeEntry(7, 7, Origin::kCommit, "LTX1")}}};
+  EXPECT_EQ(ToHex(AsBytes(Encode(envelope))),
+            "0a41"                                  // field 1, the header: 65 bytes
+            "0801" "1001"                           // format version 1, kind 1
+            "1a10" "000102030405060708090a0b0c0d0e0f"  // lineage
+            "2003"                                  // epoch 3
+            "2a06" "6f7264657273"                   // database "orders"
+            "3007" "3807"                           // min and max TXID 7
+            "41" "efcdab8967452381"                 // position checksum 8123456789abcdef
+            "4a06" "6e6f64652d61"                   // node "node-a"
+            "50c0c480c1c1c48203"                    // captured_us 1700000000123456
+            "588020"                                // page size 4096
+            "121c"                                  // field 2, an entry: 28 bytes
+            "0807" "1007"                           // min and max TXID 7; origin 0 is not written
+            "20f8c080c1c1c48203"                    // captured_us 1700000000123000
+            "2a04" "4c545831"                       // the LTX file: "LTX1" stands for it here
+            "31" "8877665544332211");               // WAL checksum 1122334455667788
+}
+
+TEST(Envelope, TruncatedPayloadIsRefusedOrStillFollowsTheRules) {
+  for (const Envelope& envelope : OneOfEachKind()) {
+    std::string bytes = Encode(envelope);
+    for (size_t size = 0; size < bytes.size(); ++size) {
+      std::string_view cut = std::string_view(bytes).substr(0, size);
+      Result<Envelope> got = Decode(cut);
+      // Only cutting off a whole field at the end can leave an envelope, and none of ours has one to spare.
+      EXPECT_FALSE(got.ok()) << size << " of " << bytes.size();
+      if (!got.ok()) {
+        EXPECT_EQ(got.code(), Errc::kCorrupt);
+      }
+      (void)DecodeOutline(cut).ok();
+    }
+  }
+}
+
+TEST(Envelope, FlippedBitNeverCrashesAndWhatIsTakenCanBeEncodedAgain) {
+  size_t taken = 0;
+  size_t refused = 0;
+  for (const Envelope& envelope : OneOfEachKind()) {
+    const std::string bytes = Encode(envelope);
+    for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+      std::string flipped = bytes;
+      flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+      Result<Outline> outline = DecodeOutline(flipped);
+      Result<Envelope> got = Decode(flipped);
+      if (!got.ok()) {
+        ++refused;
+        continue;
+      }
+      ++taken;
+      EXPECT_TRUE(outline.ok()) << bit << ": " << outline.error().message();
+      EXPECT_TRUE(Decode(Encode(*got)).ok()) << bit;
+    }
+  }
+  EXPECT_GT(taken, 100u);    // bits of the payload are not ours to judge
+  EXPECT_GT(refused, 1000u);
+}
+
+TEST(Envelope, UnknownFieldsAreSkipped) {
+  for (const Envelope& envelope : OneOfEachKind()) {
+    std::string bytes = Encode(envelope) + FromHex("a20603616263") + FromHex("a80601");  // 100: "abc", 101: 1
+    Result<Envelope> got = Decode(bytes);
+    ASSERT_TRUE(got.ok()) << got.error().message();
+    EXPECT_EQ(got->body.index(), envelope.body.index());
+    EXPECT_TRUE(DecodeHeader(bytes).ok());
+  }
+}
+
+TEST(Envelope, UnknownKindKeepsItsNumberAndHeader) {
+  Result<Envelope> got = Decode(Encode({SomeHeader(7, 12), UnknownKind{77}}));
+  ASSERT_TRUE(got.ok()) << got.error().message();
+  EXPECT_EQ(std::get<UnknownKind>(got->body).kind, 77);
+  EXPECT_EQ(got->header.epoch, Epoch(3));
+  EXPECT_TRUE(DecodeOutline(Encode({SomeHeader(7, 12), UnknownKind{77}})).ok());
+}
+
+TEST(Envelope, NewerFormatVersionIsUnsupportedNotCorrupt) {
+  std::string bytes = Encode(SomeHeartbeat());
+  ASSERT_EQ(bytes.substr(2, 2), FromHex("0801"));
+  bytes[3] = 2;
+  EXPECT_EQ(Decode(bytes).code(), Errc::kUnsupported);
+  EXPECT_EQ(DecodeHeader(bytes).code(), Errc::kUnsupported);
+  EXPECT_EQ(DecodeOutline(bytes).code(), Errc::kUnsupported);
+  bytes[3] = 0;
+  EXPECT_EQ(Decode(bytes).code(), Errc::kCorrupt);
+}
+
+TEST(Envelope, HeaderRulesAreChecked) {
+  struct Case {
+    std::function<void(Header&)> spoil;
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](Header& h) { h.epoch = Epoch(0); }, "epoch 0"},
+      {[](Header& h) { h.database = ""; }, "database name"},
+      {[](Header& h) { h.database = "a/b"; }, "database name"},
+      {[](Header& h) { h.database = std::string(65, 'a'); }, "database name"},
+      {[](Header& h) { h.page_size = PageSize(1000); }, "page size 1000"},
+      {[](Header& h) { h.page_size = PageSize(0); }, "page size 0"},
+      {[](Header& h) { h.min_txid = Txid(0); }, "TXID range"},
+      {[](Header& h) { h.min_txid = Txid(14); }, "TXID range"},
+      {[](Header& h) { h.position.txid = Txid(UINT64_MAX); }, "TXID range"},
+      {[](Header& h) { h.position.checksum = Checksum(5); }, "flag bit"},
+      {[](Header& h) { h.node = std::string(5000, 'n'); }, "node id too long"},
+      {[](Header& h) { h.position.checksum = Checksum(0); }, "without a position checksum"},
+      {[](Header& h) { h.min_txid = Txid(6); }, "the header says"},
+      {[](Header& h) { h.position.txid = Txid(13); }, "the header says"},
+  };
+  for (const Case& c : cases) {
+    Envelope envelope = SomeCommits();
+    c.spoil(envelope.header);
+    ExpectRefused(envelope, Errc::kCorrupt, c.message);
+  }
+  std::string bytes = Encode(SomeHeartbeat());
+  ASSERT_EQ(bytes.substr(6, 2), FromHex("1a10"));
+  bytes[7] = 0x0f;  // a lineage of 15 bytes: what follows falls apart or the length is wrong, never taken
+  EXPECT_EQ(Decode(bytes).code(), Errc::kCorrupt);
+}
+
+TEST(Envelope, EntryRulesAreChecked) {
+  struct Case {
+    std::function<void(Commits&)> spoil;
+    Errc code;
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](Commits& c) { c.entries.clear(); }, Errc::kCorrupt, "without an entry"},
+      {[](Commits& c) { c.entries[1].ltx.clear(); }, Errc::kCorrupt, "without bytes"},
+      {[](Commits& c) { c.entries.erase(c.entries.begin() + 1); }, Errc::kCorrupt, "behind TXID"},
+      {[](Commits& c) { c.entries.pop_back(); }, Errc::kCorrupt, "the header says"},
+      {[](Commits& c) { c.entries[0].min_txid = Txid(0); }, Errc::kCorrupt, "entry with TXIDs"},
+      {[](Commits& c) { c.entries[1].max_txid = Txid(7); }, Errc::kCorrupt, "entry with TXIDs"},
+      {[](Commits& c) { c.entries[1].origin = Origin::kCommit; }, Errc::kCorrupt, "entry of one commit"},
+      {[](Commits& c) { c.entries[1].origin = Origin::kSnapshot; }, Errc::kCorrupt, "snapshot entry"},
+      {[](Commits& c) { c.entries[1].origin = static_cast<Origin>(9); }, Errc::kUnsupported, "unknown origin 9"},
+  };
+  for (const Case& c : cases) {
+    Envelope envelope = SomeCommits();
+    c.spoil(std::get<Commits>(envelope.body));
+    ExpectRefused(envelope, c.code, c.message);
+  }
+}
+
+TEST(Envelope, ChunkRulesAreChecked) {
+  struct Case {
+    bool last;
+    std::function<void(Envelope&, Chunk&)> spoil;
+    const char* message;
+  };
+  const Case cases[] = {
+      {false, [](Envelope&, Chunk& c) { c.data.clear(); }, "without data"},
+      {false, [](Envelope&, Chunk& c) { c.entry.ltx = "x"; }, "holds LTX bytes"},
+      {false, [](Envelope&, Chunk& c) { c.ltx_bytes = 5; }, "not the last"},
+      {false, [](Envelope&, Chunk& c) { c.ltx_checksum = 5; }, "not the last"},
+      {false, [](Envelope& e, Chunk&) { e.header.position.checksum = Checksum::Empty(); }, "not the last"},
+      {false, [](Envelope&, Chunk& c) { c.entry.max_txid = Txid(8); }, "the header says"},
+      {true, [](Envelope& e, Chunk&) { e.header.position.checksum = Checksum(0); }, "without a position checksum"},
+      {true, [](Envelope&, Chunk& c) { c.ltx_bytes = 11; }, "parts have"},
+      {true, [](Envelope&, Chunk& c) { c.index = 0; }, "parts have"},
+  };
+  for (const Case& c : cases) {
+    Envelope envelope = SomeChunk(c.last ? 2 : 0, c.last);
+    c.spoil(envelope, std::get<Chunk>(envelope.body));
+    ExpectRefused(envelope, Errc::kCorrupt, c.message);
+  }
+}
+
+TEST(Envelope, MessagesWithoutLtxMustNotClaimTxids) {
+  Envelope heartbeat = SomeHeartbeat();
+  heartbeat.header.min_txid = Txid(12);
+  ExpectRefused(heartbeat, Errc::kCorrupt, "carries no LTX");
+  Envelope marker = SomeTakeOver();
+  marker.header.position.txid = Txid(1);
+  ExpectRefused(marker, Errc::kCorrupt, "carries no LTX");
+}
+
+TEST(Envelope, SnapshotReferenceNeedsUrlAndObject) {
+  for (const SnapshotRef& ref : {SnapshotRef{"", "o"}, SnapshotRef{"u", ""}, SnapshotRef{std::string(5000, 'u'), "o"}}) {
+    Envelope envelope = SomeSnapshotRef();
+    envelope.body = ref;
+    ExpectRefused(envelope, Errc::kCorrupt, "snapshot reference");
+  }
+}
+
+TEST(Envelope, RepeatedHeaderIsRefusedEverywhere) {
+  std::string bytes = Encode(SomeHeartbeat());
+  std::string twice = bytes + bytes;
+  EXPECT_EQ(Decode(twice).code(), Errc::kCorrupt);
+  EXPECT_EQ(DecodeHeader(twice).code(), Errc::kCorrupt);
+}
+
+TEST(Envelope, ForeignBodyIsRefused) {
+  std::string bytes = Encode(SomeHeartbeat()) + FromHex("12020801");  // a heartbeat with an entry behind it
+  EXPECT_EQ(Decode(bytes).code(), Errc::kCorrupt);
+}
+
+TEST(Envelope, MillionsOfEmptyEntriesAreRefusedBeforeTheyAreBuilt) {
+  std::string bytes = Encode(SomeCommits());
+  for (int i = 0; i < 70000; ++i) bytes += FromHex("1200");
+  Result<Envelope> got = Decode(bytes);
+  ASSERT_FALSE(got.ok());
+  EXPECT_THAT(got.error().message(), HasSubstr("too many entries"));
+}
+
+TEST(Outline, TellsWhatAMessageCarries) {
+  Result<Outline> commits = DecodeOutline(Encode(SomeCommits()));
+  ASSERT_TRUE(commits.ok()) << commits.error().message();
+  EXPECT_EQ(commits->carries, Outline::Carries::kEntries);
+  ASSERT_EQ(commits->entries.size(), 3u);
+  EXPECT_EQ(commits->entries[1].max_txid, Txid(10));
+  EXPECT_EQ(commits->entries[1].origin, Origin::kRange);
+  Result<Outline> chunk = DecodeOutline(Encode(SomeChunk(2, true)));
+  ASSERT_TRUE(chunk.ok()) << chunk.error().message();
+  EXPECT_EQ(chunk->carries, Outline::Carries::kChunk);
+  EXPECT_EQ(chunk->entries.at(0).max_txid, Txid(9));
+  EXPECT_EQ(chunk->chunk_index, 2u);
+  EXPECT_TRUE(chunk->chunk_last);
+  Result<Outline> heartbeat = DecodeOutline(Encode(SomeHeartbeat()));
+  ASSERT_TRUE(heartbeat.ok());
+  EXPECT_EQ(heartbeat->carries, Outline::Carries::kNothing);
+  EXPECT_EQ(heartbeat->header.position.txid, Txid(12));
+}
+
+TEST(Lineage, TextIsThirtyTwoHexDigitsAndRandomOnesDiffer) {
+  Lineage one = Lineage::Random();
+  EXPECT_EQ(ToString(one).size(), 32u);
+  EXPECT_EQ(ParseLineage(ToString(one)), one);
+  EXPECT_NE(Lineage::Random(), one);
+  EXPECT_FALSE(ParseLineage("00").has_value());
+  EXPECT_FALSE(ParseLineage(std::string(32, 'g')).has_value());
+}
+
+}  // namespace
+}  // namespace runnel::bus
