@@ -1,11 +1,9 @@
 #include "ltx/sqlite/live/live_db.h"
 
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,27 +20,34 @@ constexpr size_t kDbHeaderBytes = 100;
 constexpr size_t kWriteBytesMax = 65536;  // unix xWrite masks lengths with 0x1ffff
 constexpr std::chrono::milliseconds kLockedRetry{10};
 
-// The header as bytes, read by a descriptor that is closed before SQLite opens the file: afterwards closing one would drop
-// SQLite's locks.
-Result<std::string> ReadDbHeaderBeforeOpen(const std::string& path) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
+Status CheckPlace(const std::string& path) {
+  struct stat file {};
+  if (::stat(path.c_str(), &file) != 0) {
     if (errno == ENOENT) return Error(Errc::kNotFound, path + ": no such database file");
     return ErrnoError(errno, path);
   }
-  std::string bytes(kDbHeaderBytes, '\0');
-  ssize_t got = ::pread(fd, bytes.data(), bytes.size(), 0);
-  int err = errno;
   struct statfs fs {};
-  bool network = ::fstatfs(fd, &fs) == 0 && (fs.f_type == NFS_SUPER_MAGIC || fs.f_type == SMB_SUPER_MAGIC ||
-                                             fs.f_type == CIFS_SUPER_MAGIC || fs.f_type == SMB2_SUPER_MAGIC);
-  ::close(fd);
-  if (network) {
+  if (::statfs(path.c_str(), &fs) == 0 && (fs.f_type == NFS_SUPER_MAGIC || fs.f_type == SMB_SUPER_MAGIC ||
+                                           fs.f_type == CIFS_SUPER_MAGIC || fs.f_type == SMB2_SUPER_MAGIC)) {
     return Error(Errc::kRefused,
                  path + ": is on a network file system, where WAL mode cannot share memory; use a local disk");
   }
-  if (got < 0) return ErrnoError(err, path);
-  bytes.resize(static_cast<size_t>(got));
+  return Ok();
+}
+
+// The first bytes, read through the handle SQLite has just opened: a descriptor of our own would, when closed, drop the locks
+// of every other connection this process has on the file.
+Result<std::string> ReadDbHeader(sqlite3* db, const std::string& path) {
+  sqlite3_file* file = nullptr;
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  sqlite3_int64 size = 0;
+  if (file == nullptr || file->pMethods == nullptr || file->pMethods->xFileSize(file, &size) != SQLITE_OK) {
+    return Error(Errc::kIo, path + ": cannot be read");
+  }
+  std::string bytes(static_cast<size_t>(std::min<sqlite3_int64>(size, kDbHeaderBytes)), '\0');
+  if (!bytes.empty() && file->pMethods->xRead(file, bytes.data(), static_cast<int>(bytes.size()), 0) != SQLITE_OK) {
+    return Error(Errc::kIo, path + ": cannot be read");
+  }
   return bytes;
 }
 
@@ -68,8 +73,7 @@ int Exec(sqlite3* db, const char* sql) { return sqlite3_exec(db, sql, nullptr, n
 std::string SqliteVersion() { return sqlite3_libversion(); }
 
 Result<std::unique_ptr<LiveDb>> LiveDb::Open(const LiveDbOptions& options) {
-  TRY_ASSIGN(std::string header, ReadDbHeaderBeforeOpen(options.path));
-  TRY(CheckDbHeader(options.path, header));
+  TRY(CheckPlace(options.path));
   std::unique_ptr<LiveDb> live(new LiveDb());  // private constructor: make_unique cannot reach it
   TRY(live->Connect(options));
   TRY(live->Borrow());
@@ -101,6 +105,8 @@ Status LiveDb::Connect(const LiveDbOptions& options) {
   path_ = options.path;
   int rc = sqlite3_open_v2(path_.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (rc != SQLITE_OK) return SqliteError(rc, "open");
+  TRY_ASSIGN(std::string header, ReadDbHeader(db_, path_));
+  TRY(CheckDbHeader(path_, header));
   sqlite3_extended_result_codes(db_, 1);
   sqlite3_busy_timeout(db_, 0);
   // We checkpoint when our own policy says so, never as a side effect of closing.

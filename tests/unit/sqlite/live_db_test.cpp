@@ -80,6 +80,16 @@ TEST_F(LiveDbTest, RefusesWhatIsNotAWalDatabaseWithOneSentence) {
   EXPECT_EQ(LiveDb::Open({.path = text}).code(), Errc::kRefused);
 }
 
+TEST_F(LiveDbTest, OpeningDropsNoLockOfAnotherConnectionInThisProcess) {
+  App("PRAGMA journal_mode=WAL; CREATE TABLE t(a); BEGIN; SELECT * FROM t;");
+  ASSERT_TRUE(LiveDb::Open({.path = path_}).ok());  // and closed again
+  // Only the SHARED lock of app_ keeps another process from leaving WAL mode.
+  std::string command = "sqlite3 '" + path_ + "' 'PRAGMA journal_mode=DELETE' >/dev/null 2>&1";
+  (void)!std::system(command.c_str());
+  App("COMMIT; INSERT INTO t VALUES(1)");
+  EXPECT_TRUE(std::filesystem::exists(path_ + "-wal"));
+}
+
 TEST_F(LiveDbTest, SaysWhenAnExclusiveHolderKeepsItOut) {
   App("PRAGMA journal_mode=WAL; CREATE TABLE t(a);");
   sqlite3_close(app_);
