@@ -92,7 +92,12 @@ ChildProcess::~ChildProcess() {
 }
 
 void ChildProcess::Kill(int signal) { kill(-pid_, signal); }
-void ChildProcess::Freeze() { Kill(SIGSTOP); }
+void ChildProcess::Freeze() {
+  Kill(SIGSTOP);
+  siginfo_t info = {};  // the signal is delivered later than sent: until then threads of the child go on
+  CHECK(waitid(P_PID, pid_, &info, WSTOPPED | WEXITED | WNOWAIT) == 0, "waitid");
+}
+
 void ChildProcess::Thaw() { Kill(SIGCONT); }
 
 std::optional<int> ChildProcess::Wait(std::chrono::milliseconds timeout) {

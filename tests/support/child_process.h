@@ -38,7 +38,7 @@ class ChildProcess {
 
   // Sends the signal to the whole group.
   void Kill(int signal);
-  void Freeze();  // SIGSTOP
+  void Freeze();  // SIGSTOP; returns when every thread of the child stands still
   void Thaw();    // SIGCONT
 
   // Waits for the end of the child. Exit code, or 128 + signal; nullopt when it still runs after `timeout`.
