@@ -1,8 +1,12 @@
-// Writes one LTX file as a stream: header, pages in ascending order, page index, trailer. Memory is one page and its
-// compressed form plus about 8 bytes a page for the index. Mirror of decoder.h.
+// Writes one LTX file after another as streams: header, pages in ascending order, page index, trailer. Memory is one page's
+// compressed form, LZ4's state, and about 3 bytes a page for the index; all of it is kept for the next file, so an encoder
+// that is used again allocates nothing. Mirror of decoder.h.
+//
+// The sink sees one Write for the header, one a page, and usually one for index and trailer together.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "ltx/base/bytes.h"
@@ -31,31 +35,48 @@ class StringSink : public ByteSink {
   std::string out_;
 };
 
-// REQUIRES: calls in the order Begin, AddPage*, Finish; after an error the encoder is dead.
+// REQUIRES: calls in the order Begin, AddPage*, Finish. Begin may be called at any time and starts a new file, also after an
+// error; what a file left unfinished has written is the sink owner's to discard. After an error only Begin is allowed: other
+// calls yield kInvalid. Errors of all: kInvalid for a broken rule, the sink's own as they are.
+// Owned by one thread.
 class Encoder {
  public:
   // The sink must outlive the encoder.
   explicit Encoder(ByteSink& sink);
+  ~Encoder();
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
 
   Status Begin(const Header& header);
-  // Errors: kInvalid for a page out of order, beyond commit, of wrong size, or the lock page (rules of section 2.6).
+  // Errors: kInvalid for a page out of order, beyond commit, of wrong size, or the lock page (rules of section 2.6), and in a
+  // snapshot for a page left out.
   Status AddPage(Pgno pgno, Bytes page);
   // `post_apply_checksum` is ignored (written 0) when the header says no_checksum.
+  // Errors: kInvalid for a snapshot that does not end with its last page, and for a checksum the header does not allow.
   Result<Trailer> Finish(Checksum post_apply_checksum);
 
+  // Of the file begun last.
   uint64_t bytes_written() const { return offset_; }
 
  private:
-  Status Put(Bytes bytes, bool hash);
+  struct Lz4State;
+  enum class State { kClosed, kPages };
+
+  Error Refusal(Pgno pgno, Bytes page) const;  // why the page cannot be added
+  Status AddPageBytes(Pgno pgno, Bytes page);
+  Result<Trailer> WriteTail(Checksum post_apply_checksum);
+  Status Write(Bytes bytes);
+  Error Fail(Error error);
 
   ByteSink& sink_;
+  const std::unique_ptr<Lz4State> lz4_;
+  State state_ = State::kClosed;
   Header header_;
   Crc64 crc_;
-  std::string index_;
-  std::string compressed_;
+  std::string frame_;  // one frame, later pieces of the tail
+  std::string index_;  // a page: uvarint (pgno - previous pgno), uvarint frame bytes; offsets follow from the sizes
   uint64_t offset_ = 0;
   Pgno last_pgno_;
-  enum class State { kNew, kPages, kDone } state_ = State::kNew;
 };
 
 }  // namespace runnel::ltx

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "ltx/base/bytes.h"
@@ -31,17 +32,26 @@ struct Header {
 
   // A file holds every page, and nothing before it is needed, exactly when it starts at TXID 1.
   bool IsSnapshot() const { return min_txid == Txid(1); }
+  // The largest page number a snapshot of this size holds: `commit`, unless that is the lock page. 0 if there is none.
+  Pgno LastPage() const { return Pgno(commit != 0 && Pgno(commit) == LockPage(page_size) ? commit - 1 : commit); }
+  bool operator==(const Header&) const = default;
 };
 
 struct Trailer {
   Checksum post_apply_checksum;  // 0 if not tracked
   uint64_t file_checksum = 0;
+  bool operator==(const Trailer&) const = default;
 };
 
-// All rules of the format (section 1.1). Errors: kCorrupt, naming the rule.
+// All rules of the format (section 1.1), and that `commit` is a size SQLite can have. Errors: kCorrupt, naming the rule.
 Status Validate(const Header& header);
+// The rules that tie the post-apply checksum to the header. A database of no pages can only be told by its checksum, so
+// commit 0 with no_checksum is an error. Errors: kCorrupt. The file checksum is not looked at.
+Status Validate(const Header& header, const Trailer& trailer);
+
 std::string EncodeHeader(const Header& header);
-Result<Header> DecodeHeader(Bytes bytes);  // REQUIRES nothing; wants exactly kHeaderBytes
+void StoreHeader(std::span<std::byte, kHeaderBytes> out, const Header& header);
+Result<Header> DecodeHeader(Bytes bytes);  // REQUIRES nothing; wants exactly kHeaderBytes; reserved bytes may hold anything
 
 // "0000000000000001-0000000000000003.ltx"
 std::string FileName(Txid min_txid, Txid max_txid);

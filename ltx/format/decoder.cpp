@@ -1,0 +1,275 @@
+#include "ltx/format/decoder.h"
+
+#include <algorithm>
+#include <string>
+
+#include "ltx/base/check.h"
+#include "ltx/format/page_frame.h"
+
+namespace runnel::ltx {
+namespace {
+
+// Read ahead beyond one frame, so that a small file is one Read and a large one few.
+constexpr size_t kReadAheadBytes = 8192;
+constexpr size_t kIndexPieceBytes = 512;
+
+// The bytes of one file, in order, as pieces that do not straddle reads.
+class Input {
+ public:
+  explicit Input(ByteSource& source) : source_(source) {}
+
+  // Memory to read into; what is buffered is dropped. Called before anything but a first exact read.
+  void SetBuffer(MutableBytes buffer) {
+    buffer_ = buffer;
+    begin_ = end_ = 0;
+  }
+
+  // The next `size` bytes, valid until the next call. REQUIRES: size <= buffer.
+  Result<Bytes> Take(size_t size, std::string_view what) {
+    if (end_ - begin_ < size) TRY(Fill(size, what));
+    Bytes taken = buffer_.subspan(begin_, size);
+    Skip(size);
+    return taken;
+  }
+  // At least one byte, without taking it.
+  Result<Bytes> Peek(std::string_view what) {
+    if (begin_ == end_) TRY(Fill(1, what));
+    return Bytes(buffer_.subspan(begin_, end_ - begin_));
+  }
+  void Skip(size_t size) {
+    begin_ += size;
+    offset_ += size;
+  }
+  Result<bool> AtEnd() {
+    if (begin_ != end_) return false;
+    TRY_ASSIGN(size_t got, source_.Read(buffer_));
+    return got == 0;
+  }
+  // Of the next byte within the file.
+  uint64_t offset() const { return offset_; }
+
+ private:
+  Status Fill(size_t size, std::string_view what) {
+    CHECK(size <= buffer_.size(), "larger than any piece of the format");
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+    while (end_ < size) {
+      TRY_ASSIGN(size_t got, source_.Read(buffer_.subspan(end_)));
+      CHECK(got <= buffer_.size() - end_, "a source returns no more than was asked");
+      if (got == 0) {
+        return Error(Errc::kCorrupt, "ltx ends at byte " + std::to_string(offset_ + end_) + " within the " + std::string(what));
+      }
+      end_ += got;
+    }
+    return Ok();
+  }
+
+  ByteSource& source_;
+  MutableBytes buffer_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  uint64_t offset_ = 0;
+};
+
+}  // namespace
+
+Result<size_t> BytesSource::Read(MutableBytes out) {
+  const size_t size = std::min(out.size(), rest_.size());
+  if (size != 0) std::memcpy(out.data(), rest_.data(), size);
+  rest_ = rest_.subspan(size);
+  return size;
+}
+
+class Decoder::Impl {
+ public:
+  enum class State { kNew, kPages, kTail, kDead };
+
+  explicit Impl(ByteSource& source) : input_(source) {}
+
+  Result<Header> ReadHeader();
+  Result<std::optional<Page>> ReadPage();
+  Result<Trailer> ReadTail();
+
+  State state = State::kNew;
+
+ private:
+  Status CheckOrder(Pgno pgno) const;
+  Status CheckComplete() const;
+  Status ReadBlock(Bytes page_header);
+  Status ReadLegacyFrame(Bytes page_header);
+  void ExpectInIndex(Pgno pgno, uint64_t offset, uint64_t frame_bytes);
+  Status ReadIndex();
+  Error Corrupt(std::string what) const {
+    return Error(Errc::kCorrupt, "ltx at byte " + std::to_string(input_.offset()) + ": " + std::move(what));
+  }
+
+  Input input_;
+  Header header_;
+  std::unique_ptr<std::byte[]> memory_;  // one page, then the input's buffer
+  MutableBytes page_;
+  Pgno last_pgno_;
+  Crc64 crc_;            // of the file
+  Crc64 index_crc_;      // of the index entries that the frames seen so far must have
+  uint64_t index_bytes_ = 0;  // and their length
+  Checksum sum_ = Checksum::Empty();  // of a snapshot's pages
+  LegacyFrame legacy_;
+};
+
+Result<Header> Decoder::Impl::ReadHeader() {
+  std::byte first[kHeaderBytes];
+  input_.SetBuffer(first);
+  TRY_ASSIGN(Bytes bytes, input_.Take(kHeaderBytes, "header"));
+  crc_.Update(bytes);
+  TRY_ASSIGN(header_, DecodeHeader(bytes));
+  const size_t page_bytes = header_.page_size.raw();
+  const size_t buffer_bytes = FrameBytesMax(header_.page_size) + kReadAheadBytes;
+  memory_ = std::make_unique_for_overwrite<std::byte[]>(page_bytes + buffer_bytes);
+  page_ = {memory_.get(), page_bytes};
+  input_.SetBuffer({memory_.get() + page_bytes, buffer_bytes});
+  return header_;
+}
+
+Status Decoder::Impl::CheckOrder(Pgno pgno) const {
+  const Pgno lock_page = LockPage(header_.page_size);
+  const std::string name = "page " + std::to_string(pgno.raw());
+  if (pgno.raw() > header_.commit) return Corrupt(name + " is beyond the commit of " + std::to_string(header_.commit) + " pages");
+  if (pgno == lock_page) return Corrupt(name + " is the lock page");
+  if (pgno <= last_pgno_) return Corrupt(name + " follows page " + std::to_string(last_pgno_.raw()));
+  if (!header_.IsSnapshot()) return Ok();
+  Pgno expected = last_pgno_.Next();
+  if (expected == lock_page) expected = expected.Next();
+  return pgno == expected ? Ok() : Status(Corrupt("snapshot lacks page " + std::to_string(expected.raw())));
+}
+
+Status Decoder::Impl::CheckComplete() const {
+  if (!header_.IsSnapshot() || last_pgno_ == header_.LastPage()) return Ok();
+  return Corrupt("snapshot of " + std::to_string(header_.commit) + " pages ends with page " + std::to_string(last_pgno_.raw()));
+}
+
+void Decoder::Impl::ExpectInIndex(Pgno pgno, uint64_t offset, uint64_t frame_bytes) {
+  std::byte entry[3 * kUvarintBytesMax];
+  size_t used = StoreUvarint(entry, pgno.raw());
+  used += StoreUvarint(entry + used, offset);
+  used += StoreUvarint(entry + used, frame_bytes);
+  index_crc_.Update({entry, used});
+  index_bytes_ += used;
+}
+
+Status Decoder::Impl::ReadBlock(Bytes page_header) {
+  std::byte frame_header[kFrameHeaderBytes];
+  std::copy(page_header.begin(), page_header.end(), frame_header);
+  TRY_ASSIGN(Bytes size, input_.Take(kFrameHeaderBytes - kPageHeaderBytes, "page header"));
+  std::copy(size.begin(), size.end(), frame_header + kPageHeaderBytes);
+  crc_.Update(frame_header);
+  const uint32_t block_bytes = LoadBe32(size.data());
+  if (block_bytes == 0 || block_bytes > BlockBytesMax(header_.page_size)) {
+    return Corrupt("compressed page of " + std::to_string(block_bytes) + " bytes");
+  }
+  TRY_ASSIGN(Bytes block, input_.Take(block_bytes, "page"));
+  if (Status done = DecompressBlock(block, page_); !done.ok()) return Corrupt(done.error().message());
+  return Ok();
+}
+
+Status Decoder::Impl::ReadLegacyFrame(Bytes page_header) {
+  crc_.Update(page_header);
+  legacy_.Start(page_);
+  while (!legacy_.complete()) {
+    TRY_ASSIGN(Bytes bytes, input_.Peek("page"));
+    Result<size_t> taken = legacy_.Feed(bytes);
+    if (!taken.ok()) return Corrupt(taken.error().message());
+    input_.Skip(*taken);
+  }
+  return Ok();
+}
+
+Result<std::optional<Page>> Decoder::Impl::ReadPage() {
+  const uint64_t frame_offset = input_.offset();
+  TRY_ASSIGN(Bytes taken, input_.Take(kPageHeaderBytes, "page header"));
+  std::byte page_header[kPageHeaderBytes];
+  std::copy(taken.begin(), taken.end(), page_header);
+  const Pgno pgno(LoadBe32(page_header));
+  const uint16_t flags = LoadBe16(page_header + 4);
+  if (pgno == Pgno()) {
+    if (flags != 0) return Corrupt("page number 0");
+    TRY(CheckComplete());
+    crc_.Update(page_header);
+    return std::optional<Page>();
+  }
+  if ((flags & ~kPageFlagBlock) != 0) return Corrupt("unknown page flags " + std::to_string(flags));
+  const Pgno expected = last_pgno_.Next();
+  if (pgno != expected || pgno.raw() > header_.commit || pgno == LockPage(header_.page_size)) TRY(CheckOrder(pgno));
+  TRY(flags == kPageFlagBlock ? ReadBlock(page_header) : ReadLegacyFrame(page_header));
+  crc_.Update(page_);
+  ExpectInIndex(pgno, frame_offset, input_.offset() - frame_offset);
+  if (header_.IsSnapshot() && !header_.no_checksum) sum_ = sum_.Toggle(PageChecksum(pgno, page_));
+  last_pgno_ = pgno;
+  return std::optional<Page>(Page{pgno, page_});
+}
+
+// The frames have already said what the index must be: its length is known, and its bytes are compared by their CRC.
+Status Decoder::Impl::ReadIndex() {
+  Crc64 index_crc;
+  for (uint64_t rest = index_bytes_; rest > 0;) {
+    const size_t size = std::min<uint64_t>(rest, kIndexPieceBytes);
+    TRY_ASSIGN(Bytes piece, input_.Take(size, "page index"));
+    index_crc.Update(piece);
+    crc_.Update(piece);
+    rest -= size;
+  }
+  if (index_crc.value() != index_crc_.value()) return Corrupt("page index is not that of the pages");
+  TRY_ASSIGN(Bytes end, input_.Take(1 + 8, "page index"));
+  if (end[0] != std::byte{0}) return Corrupt("page index has an entry without a page");
+  const uint64_t size = LoadBe64(end.data() + 1);
+  if (size != index_bytes_ + 1) {
+    return Corrupt("page index size " + std::to_string(size) + " instead of " + std::to_string(index_bytes_ + 1));
+  }
+  crc_.Update(end);
+  return Ok();
+}
+
+Result<Trailer> Decoder::Impl::ReadTail() {
+  TRY(ReadIndex());
+  TRY_ASSIGN(Bytes bytes, input_.Take(kTrailerBytes, "trailer"));
+  Trailer trailer{Checksum(LoadBe64(bytes.data())), LoadBe64(bytes.data() + 8)};
+  crc_.Update(bytes.first(8));
+  TRY_ASSIGN(bool at_end, input_.AtEnd());
+  if (!at_end) return Corrupt("bytes after the trailer");
+  const uint64_t expected = Checksum::kFlag | crc_.value();
+  if (trailer.file_checksum != expected) {
+    return Corrupt("file checksum " + ToString(Checksum(trailer.file_checksum)) + " instead of " + ToString(Checksum(expected)));
+  }
+  TRY(Validate(header_, trailer));
+  if (header_.IsSnapshot() && !header_.no_checksum && trailer.post_apply_checksum != sum_) {
+    return Corrupt("post-apply checksum " + ToString(trailer.post_apply_checksum) + " of pages with " + ToString(sum_));
+  }
+  return trailer;
+}
+
+Decoder::Decoder(ByteSource& source) : impl_(std::make_unique<Impl>(source)) {}
+Decoder::~Decoder() = default;
+Decoder::Decoder(Decoder&&) noexcept = default;
+
+Result<Header> Decoder::Begin() {
+  if (impl_->state != Impl::State::kNew) return Error(Errc::kInvalid, "ltx decoder: Begin out of order");
+  impl_->state = Impl::State::kDead;
+  TRY_ASSIGN(Header header, impl_->ReadHeader());
+  impl_->state = Impl::State::kPages;
+  return header;
+}
+
+Result<std::optional<Page>> Decoder::Next() {
+  if (impl_->state != Impl::State::kPages) return Error(Errc::kInvalid, "ltx decoder: Next out of order");
+  impl_->state = Impl::State::kDead;
+  TRY_ASSIGN(std::optional<Page> page, impl_->ReadPage());
+  impl_->state = page ? Impl::State::kPages : Impl::State::kTail;
+  return page;
+}
+
+Result<Trailer> Decoder::Finish() {
+  if (impl_->state != Impl::State::kTail) return Error(Errc::kInvalid, "ltx decoder: Finish out of order");
+  impl_->state = Impl::State::kDead;
+  return impl_->ReadTail();
+}
+
+}  // namespace runnel::ltx
