@@ -22,4 +22,7 @@ inline void CrashPoint(std::string_view name) {
   if (crash_point_detail::armed.load(std::memory_order_relaxed)) [[unlikely]] crash_point_detail::Passed(name);
 }
 
+// Some point is armed: for the rare place that must do a thing in two steps only so that a test can die between them.
+inline bool CrashPointsArmed() { return crash_point_detail::armed.load(std::memory_order_relaxed); }
+
 }  // namespace runnel
