@@ -13,7 +13,7 @@ struct Settings {
   // pause for closing one (about a millisecond) is rare.
   uint64_t segment_bytes = 64 << 20;
   // Closed segments whose newest message is older than this are deleted when the next one is closed; 0 = never.
-  std::chrono::seconds retention{0};
+  std::chrono::microseconds retention{0};
 };
 
 }  // namespace runnel::bus::file

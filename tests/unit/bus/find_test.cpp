@@ -1,0 +1,264 @@
+// Finding places by TXID, over a real log of segment files.
+#include "bus/find.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "bus/chunker.h"
+#include "bus/file/file_log.h"
+#include "tests/support/temp_dir.h"
+
+namespace runnel::bus {
+namespace {
+
+class FindTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    Result<Url> url = ParseUrl("file://" + dir_.path().string() + "/orders?sync=none&segment_bytes=65536");
+    ASSERT_TRUE(url.ok());
+    Result<std::unique_ptr<Log>> log = OpenFileLog(*url, {});
+    ASSERT_TRUE(log.ok());
+    log_ = *std::move(log);
+    ASSERT_TRUE(log_->Create().ok());
+    auto no_marker = [](const std::optional<Message>&) -> Result<std::optional<std::string>> {
+      return std::optional<std::string>();
+    };
+    Result<std::unique_ptr<LogWriter>> writer = log_->TakeOver(no_marker, {}, {});
+    ASSERT_TRUE(writer.ok());
+    writer_ = *std::move(writer);
+  }
+
+  Header MakeHeader(uint64_t min_txid, uint64_t max_txid) const {
+    Header header;
+    header.lineage = lineage_;
+    header.epoch = epoch_;
+    header.database = "orders";
+    header.min_txid = Txid(min_txid);
+    header.position = Position{Txid(max_txid), Checksum(Checksum::kFlag | max_txid)};
+    header.page_size = PageSize(4096);
+    return header;
+  }
+  // Each returns the sequence of what it appended.
+  StreamSeq Append(const Envelope& envelope) { return AppendRaw(Encode(envelope)); }
+  StreamSeq AppendRaw(std::string payload) {
+    EXPECT_TRUE(writer_->Append(std::move(payload), {}).ok());
+    ++appended_;
+    return StreamSeq(appended_);
+  }
+  StreamSeq Commits(uint64_t min_txid, uint64_t max_txid) {
+    bus::Commits commits;
+    for (uint64_t txid = min_txid; txid <= max_txid; ++txid) {
+      Entry entry;
+      entry.min_txid = entry.max_txid = Txid(txid);
+      entry.ltx = "LTX1";
+      commits.entries.push_back(std::move(entry));
+    }
+    return Append({MakeHeader(min_txid, max_txid), std::move(commits)});
+  }
+  StreamSeq SmallSnapshot(uint64_t txid) {
+    Entry entry;
+    entry.min_txid = Txid(1);
+    entry.max_txid = Txid(txid);
+    entry.origin = Origin::kSnapshot;
+    entry.ltx = "LTX1";
+    return Append({MakeHeader(1, txid), bus::Commits{{std::move(entry)}}});
+  }
+  // `count` of `of` chunks of one file; the sequence of the first.
+  StreamSeq Chunks(uint64_t min_txid, uint64_t max_txid, Origin origin, size_t count, size_t of) {
+    Chunker::Options options;
+    options.header = MakeHeader(min_txid, max_txid);
+    options.entry.min_txid = Txid(min_txid);
+    options.entry.max_txid = Txid(max_txid);
+    options.entry.origin = origin;
+    options.data_bytes = 10;
+    StreamSeq first(appended_ + 1);
+    size_t emitted = 0;
+    Result<Chunker> chunker = Chunker::Make(options, [&](std::string payload) {
+      if (emitted++ < count) AppendRaw(std::move(payload));
+      return Ok();
+    });
+    EXPECT_TRUE(chunker->Write(AsBytes(std::string(of * 10, 'x'))).ok());
+    EXPECT_TRUE(chunker->Finish(Checksum(Checksum::kFlag | max_txid), 1).ok());
+    return first;
+  }
+  StreamSeq SendHeartbeat(uint64_t txid) { return Append({MakeHeader(txid + 1, txid), Heartbeat{}}); }
+  StreamSeq Marker(uint64_t txid) { return Append({MakeHeader(txid + 1, txid), TakeOverMarker{}}); }
+
+  void Settle() {
+    ASSERT_TRUE(writer_->WaitAcked(appended_, std::chrono::steady_clock::now() + std::chrono::seconds(20), {}).ok());
+  }
+  StreamSeq Find(uint64_t txid) {
+    Settle();
+    Result<std::optional<StreamSeq>> found = FindTxid(*log_, Txid(txid));
+    EXPECT_TRUE(found.ok()) << txid << ": " << found.error().message();
+    return found.ok() && found->has_value() ? **found : StreamSeq(0);
+  }
+  Errc FindError(uint64_t txid) {
+    Settle();
+    Result<std::optional<StreamSeq>> found = FindTxid(*log_, Txid(txid));
+    EXPECT_FALSE(found.ok()) << txid;
+    return found.ok() ? Errc::kInvalid : found.code();
+  }
+  std::optional<SnapshotPlace> Snapshot() {
+    Settle();
+    Result<std::optional<SnapshotPlace>> found = FindLastSnapshot(*log_);
+    EXPECT_TRUE(found.ok()) << found.error().message();
+    return found.ok() ? *found : std::nullopt;
+  }
+
+  runnel::testing::TempDir dir_;
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<LogWriter> writer_;
+  uint64_t appended_ = 0;
+  Lineage lineage_ = Lineage::Random();
+  Epoch epoch_{1};
+};
+
+TEST_F(FindTest, EmptyLogHoldsNothing) {
+  EXPECT_EQ(Find(1), StreamSeq(0));
+  EXPECT_FALSE(Snapshot().has_value());
+}
+
+TEST_F(FindTest, FindsTheMessageOfATxidAndNothingBeyondTheLast) {
+  Marker(0);
+  StreamSeq a = Commits(1, 3);
+  SendHeartbeat(3);
+  SendHeartbeat(3);
+  StreamSeq b = Commits(4, 4);
+  StreamSeq c = Commits(5, 9);
+  SendHeartbeat(9);
+  for (uint64_t txid : {1, 2, 3}) EXPECT_EQ(Find(txid), a);
+  EXPECT_EQ(Find(4), b);
+  for (uint64_t txid : {5, 9}) EXPECT_EQ(Find(txid), c);
+  EXPECT_EQ(Find(10), StreamSeq(0));
+}
+
+TEST_F(FindTest, FileInChunksIsReadFromItsFirstOne) {
+  Commits(1, 4);
+  StreamSeq first = Chunks(5, 5, Origin::kCommit, 7, 7);
+  StreamSeq behind = Commits(6, 6);
+  EXPECT_EQ(Find(5), first);
+  EXPECT_EQ(Find(6), behind);
+}
+
+TEST_F(FindTest, FileThatWasStartedOverIsFoundWhereItIsWhole) {
+  Commits(1, 4);
+  StreamSeq begun = Chunks(5, 5, Origin::kCommit, 3, 7);
+  epoch_ = epoch_.Next();
+  Marker(4);
+  StreamSeq whole = Chunks(5, 5, Origin::kCommit, 7, 7);
+  Commits(6, 6);
+  StreamSeq found = Find(5);
+  EXPECT_TRUE(found == begun || found == whole) << found.raw();  // both lead to the whole file
+}
+
+TEST_F(FindTest, TrimmedTxidIsAGapThatSaysWhatIsThere) {
+  Commits(1, 4);
+  Chunks(5, 5, Origin::kCommit, 7, 7);
+  StreamSeq behind = Commits(6, 6);
+  Settle();
+  ASSERT_TRUE(log_->TrimBefore(StreamSeq(4)).ok());  // in the middle of the chunks
+  EXPECT_EQ(FindError(5), Errc::kGap);
+  EXPECT_EQ(FindError(2), Errc::kGap);
+  EXPECT_EQ(Find(6), behind);
+  EXPECT_THAT(FindTxid(*log_, Txid(5)).error().message(), ::testing::HasSubstr("begins with TXID 0000000000000006"));
+}
+
+TEST_F(FindTest, OnlyHeartbeatsLeftIsAGap) {
+  Commits(1, 4);
+  SendHeartbeat(4);
+  Settle();
+  ASSERT_TRUE(log_->TrimBefore(StreamSeq(2)).ok());
+  EXPECT_EQ(FindError(4), Errc::kGap);
+  EXPECT_EQ(Find(5), StreamSeq(0));
+}
+
+TEST_F(FindTest, SnapshotServesEveryTxidBeforeIt) {
+  Commits(1, 4);
+  StreamSeq snapshot = SmallSnapshot(9);
+  StreamSeq behind = Commits(10, 10);
+  EXPECT_EQ(Find(5), snapshot);
+  EXPECT_EQ(Find(9), snapshot);
+  EXPECT_EQ(Find(10), behind);
+}
+
+TEST_F(FindTest, OlderLineageIsNotLookedAt) {
+  Commits(1, 100);
+  lineage_ = Lineage::Random();
+  Marker(0);
+  StreamSeq first = SmallSnapshot(20);
+  Commits(21, 21);
+  EXPECT_EQ(Find(15), first);
+  EXPECT_EQ(Find(50), StreamSeq(0));
+}
+
+TEST_F(FindTest, UnreadableMessagesArePassedOver) {
+  AppendRaw("not an envelope");
+  StreamSeq a = Commits(1, 2);
+  for (int i = 0; i < 20; ++i) AppendRaw("not an envelope");
+  StreamSeq b = Commits(3, 3);
+  EXPECT_EQ(Find(1), a);
+  EXPECT_EQ(Find(3), b);
+}
+
+TEST_F(FindTest, RandomLogsAgreeWithALinearSearch) {
+  std::mt19937 random(7);
+  uint64_t txid = 0;
+  std::vector<StreamSeq> place_of(1, StreamSeq(0));  // by TXID
+  for (int i = 0; i < 800; ++i) {
+    uint64_t count = random() % 4;
+    if (count == 0) {
+      SendHeartbeat(txid);
+    } else if (random() % 8 == 0) {
+      StreamSeq seq = Chunks(txid + 1, txid + count, Origin::kRange, 5, 5);
+      place_of.resize(txid + count + 1, seq);
+      txid += count;
+    } else {
+      StreamSeq seq = Commits(txid + 1, txid + count);
+      place_of.resize(txid + count + 1, seq);
+      txid += count;
+    }
+  }
+  for (uint64_t t = 1; t <= txid; t += 7) ASSERT_EQ(Find(t), place_of[t]) << t;
+  EXPECT_EQ(Find(txid + 1), StreamSeq(0));
+}
+
+TEST_F(FindTest, NewestCompleteSnapshotIsFoundHoweverFarBack) {
+  Commits(1, 4);
+  EXPECT_FALSE(Snapshot().has_value());
+  StreamSeq small = SmallSnapshot(4);
+  EXPECT_EQ(Snapshot()->seq, small);
+  StreamSeq chunked = Chunks(1, 8, Origin::kSnapshot, 6, 6);
+  Chunks(9, 9, Origin::kCommit, 4, 4);
+  Chunks(1, 9, Origin::kSnapshot, 3, 6);  // not complete
+  ASSERT_TRUE(Snapshot().has_value());
+  EXPECT_EQ(Snapshot()->seq, chunked);
+  EXPECT_EQ(Snapshot()->txid, Txid(8));
+  epoch_ = epoch_.Next();
+  Marker(9);
+  for (int i = 0; i < 3000; ++i) SendHeartbeat(9);  // beyond the first window
+  EXPECT_EQ(Snapshot()->seq, chunked);
+}
+
+TEST_F(FindTest, SnapshotAcrossTheEdgeOfAWindowIsFound) {
+  for (int filler : {1018, 1019, 1020, 1021, 1022, 1023, 1024, 1025}) {
+    StreamSeq seq = Chunks(1, 8, Origin::kSnapshot, 6, 6);
+    for (int i = 0; i < filler; ++i) SendHeartbeat(8);
+    ASSERT_TRUE(Snapshot().has_value()) << filler;
+    EXPECT_EQ(Snapshot()->seq, seq) << filler;
+  }
+}
+
+TEST_F(FindTest, StopEndsTheSearch) {
+  for (int i = 1; i < 100; ++i) Commits(static_cast<uint64_t>(i), static_cast<uint64_t>(i));
+  Settle();
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(FindTxid(*log_, Txid(50), stop.get_token()).code(), Errc::kCancelled);
+  EXPECT_EQ(FindLastSnapshot(*log_, stop.get_token()).code(), Errc::kCancelled);
+}
+
+}  // namespace
+}  // namespace runnel::bus
