@@ -55,10 +55,10 @@ Status SetCredentials(natsOptions* options, const Credentials& credentials) {
 Status SetTls(natsOptions* options, const Endpoint& endpoint, const std::string& host) {
   const Credentials& files = endpoint.credentials;
   const bool any_file = !files.tls_ca_file.empty() || !files.tls_cert_file.empty() || !files.tls_key_file.empty();
+  // Without an expected name nats.c 3.4 accepts any certificate its authority has signed. Always set: a server may demand TLS.
+  TRY(Check(natsOptions_SetExpectedHostname(options, host.c_str()), "tls host name"));
   if (!endpoint.tls && !any_file) return Ok();
   TRY(Check(natsOptions_SetSecure(options, true), "tls"));
-  // Without an expected name nats.c 3.4 accepts any certificate its authority has signed.
-  TRY(Check(natsOptions_SetExpectedHostname(options, host.c_str()), "tls host name"));
   if (!files.tls_ca_file.empty()) {
     TRY(Check(natsOptions_LoadCATrustedCertificates(options, files.tls_ca_file.c_str()), "tls ca file"));
   }
