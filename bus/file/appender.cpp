@@ -1,7 +1,5 @@
 #include "bus/file/appender.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 
 #include "bus/file/locator.h"
@@ -75,14 +73,12 @@ Status Appender::RepairLastSegment(const LeaderState& state, StreamSeq segment) 
     scanner.Seek(behind->offset, behind->seq);
   }
   next_seq_ = scanner.next_seq();
-  TRY_ASSIGN(segment_, OpenFile(path, O_RDWR));
-  segment_first_seq_ = segment;
+  TRY_ASSIGN(File file, File::OpenReadWrite(path));
+  segment_ = std::make_shared<File>(std::move(file));
   segment_bytes_ = scanner.offset();
   synced_bytes_ = kSegmentHeaderBytes;
-  TRY_ASSIGN(uint64_t file_bytes, FileBytes(segment_));
-  if (file_bytes > segment_bytes_ && ::ftruncate(segment_.get(), static_cast<off_t>(segment_bytes_)) != 0) {
-    return ErrnoError(errno, path + ": cut off the torn tail");
-  }
+  TRY_ASSIGN(uint64_t file_bytes, segment_->Size());
+  if (file_bytes > segment_bytes_) TRY(segment_->Truncate(segment_bytes_));  // a torn tail
   TRY(Sync());
   // Damage stays as it is, for people and for readers to see; new records go where nothing is wrong.
   return damaged ? NewSegment(state) : Ok();
@@ -96,7 +92,7 @@ Result<std::optional<Message>> Appender::Tail(const LeaderState& state) {
 
 Status Appender::CheckStillLeader(const LeaderState& state) const {
   if (state.fence != fence_) return Error(Errc::kConflict, dir_.path() + ": another writer has taken over the log");
-  TRY_ASSIGN(uint64_t bytes, FileBytes(segment_));
+  TRY_ASSIGN(uint64_t bytes, segment_->Size());
   if (bytes == segment_bytes_) return Ok();
   return Error(Errc::kConflict, dir_.path() + ": somebody else has written to the log");
 }
@@ -124,8 +120,7 @@ Status Appender::WriteRecords(const LeaderState& state, std::span<const std::str
       seq = seq.Next();
       ++done;
     }
-    Status written = WriteAt(segment_, AsBytes(buffer_), segment_bytes_);
-    if (!written.ok()) return written.error().With(dir_.SegmentPath(segment_first_seq_));
+    TRY(segment_->WriteAt(segment_bytes_, AsBytes(buffer_)));
     segment_bytes_ += buffer_.size();
     next_seq_ = seq;
     last_stored_at_ = now;
@@ -135,9 +130,9 @@ Status Appender::WriteRecords(const LeaderState& state, std::span<const std::str
 
 Status Appender::NewSegment(const LeaderState& state) {
   // A torn tail can then only be in the last segment.
-  if (segment_.valid()) TRY(Sync());
-  TRY_ASSIGN(segment_, dir_.CreateSegment({state.incarnation, next_seq_, Now()}, settings_.sync));
-  segment_first_seq_ = next_seq_;
+  if (segment_ != nullptr) TRY(Sync());
+  TRY_ASSIGN(File file, dir_.CreateSegment({state.incarnation, next_seq_, Now()}, settings_.sync));
+  segment_ = std::make_shared<File>(std::move(file));
   segment_bytes_ = kSegmentHeaderBytes;
   synced_bytes_ = kSegmentHeaderBytes;
   return Ok();
@@ -161,13 +156,13 @@ Status Appender::DropOldSegments(LeaderState state) {
 }
 
 Status Appender::Sync() {
-  uint64_t bytes = segment_bytes_;
-  if (settings_.sync) {
-    Status synced = SyncData(segment_);
-    if (!synced.ok()) return synced.error().With(dir_.SegmentPath(segment_first_seq_));
-  }
-  synced_bytes_ = bytes;
+  if (settings_.sync) TRY(segment_->Sync());
+  synced_bytes_ = segment_bytes_;
   return Ok();
+}
+
+void Appender::NoteSynced(const Extent& extent) {
+  if (extent.file == segment_) synced_bytes_ = std::max(synced_bytes_, extent.bytes);
 }
 
 }  // namespace runnel::bus::file

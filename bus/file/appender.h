@@ -1,7 +1,7 @@
 // Writes records at the end of the log, as its leader: the file half of a writer, without queue and threads.
 //
 // Life: Open; TakeLead once, which repairs the tail an earlier writer may have left torn, shows it, puts the marker behind
-// it and fences everybody else; then Append and Sync in turn. After the first error it is dead.
+// it and fences everybody else; then Append. After the first error it is dead.
 // One thread at a time.
 #pragma once
 
@@ -15,6 +15,7 @@
 #include "bus/bus.h"
 #include "bus/file/log_dir.h"
 #include "bus/file/settings.h"
+#include "ltx/base/fs.h"
 #include "ltx/base/result.h"
 
 namespace runnel::bus::file {
@@ -32,8 +33,14 @@ class Appender {
   // Errors: kConflict (another writer leads), kUnavailable (the log was deleted), kCancelled, kIo, kExhausted.
   Status Append(std::span<const std::string> payloads, std::stop_token stop);
 
-  // DURABLE: all that was appended (unless the settings say otherwise).
-  Status Sync();
+  // What is written and may not be on disk yet: the open segment up to a size (earlier segments are always on disk). Whoever
+  // syncs the file, on any thread, says so by NoteSynced.
+  struct Extent {
+    std::shared_ptr<File> file;
+    uint64_t bytes = 0;
+  };
+  Extent extent() const { return {segment_, segment_bytes_}; }
+  void NoteSynced(const Extent& extent);
 
   // Sequence of the last record in the log.
   StreamSeq last_seq() const { return StreamSeq(next_seq_.raw() - 1); }
@@ -47,17 +54,17 @@ class Appender {
   Status RepairLastSegment(const LeaderState& state, StreamSeq segment);
   Result<std::optional<Message>> Tail(const LeaderState& state);
   Status CheckStillLeader(const LeaderState& state) const;
+  Status Sync();
   Status WriteRecords(const LeaderState& state, std::span<const std::string> payloads);
   Status NewSegment(const LeaderState& state);
   Status DropOldSegments(LeaderState state);
   WallTime Now() const;
 
   const LogDir dir_;
-  const LeaderFile leader_;
+  LeaderFile leader_;
   const Settings settings_;
   uint64_t fence_ = 0;
-  Fd segment_;
-  StreamSeq segment_first_seq_;
+  std::shared_ptr<File> segment_;  // shared with who syncs it
   uint64_t segment_bytes_ = 0;  // where the next record goes
   uint64_t synced_bytes_ = 0;   // of this segment
   StreamSeq next_seq_{1};

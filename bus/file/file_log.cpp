@@ -103,7 +103,7 @@ Result<std::unique_ptr<LogWriter>> FileLog::TakeOver(const TakeOverDecision& dec
                                                      std::stop_token stop) {
   TRY_ASSIGN(std::unique_ptr<Appender> appender, Appender::Open(dir_.path(), settings_));
   TRY(appender->TakeLead(decision, std::move(stop)));
-  return std::unique_ptr<LogWriter>(std::make_unique<FileWriter>(std::move(appender), std::move(options)));
+  return std::unique_ptr<LogWriter>(std::make_unique<FileWriter>(std::move(appender), settings_, std::move(options)));
 }
 
 Result<FileReader::Start> FileLog::Locate(const LeaderState& leader, const StartAt& start) {

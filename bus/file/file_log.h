@@ -1,6 +1,6 @@
 // The log as segment files in one directory: no server, one host, several processes (bus/file/SEGMENT.md has the format).
 //
-// url.directory/NAME is the log. Query parameters: sync=group (default: acked means fdatasync'ed) or sync=none (acked means
+// url.directory/NAME is the log. Query parameters: sync=group (default: acked means synced to disk) or sync=none (acked means
 // written, for benchmarks and throw-away logs); segment_bytes=N (size at which a segment is closed, default 64 MiB).
 //
 // Fence: the newer writer wins. Each group of messages is written under an exclusive file lock after checking that no other

@@ -1,25 +1,33 @@
 #include "bus/file/file_writer.h"
 
 #include "bus/file/segment.h"
+#include "ltx/base/time.h"
 
 namespace runnel::bus::file {
 
-FileWriter::FileWriter(std::unique_ptr<Appender> appender, WriterOptions options)
-    : options_(std::move(options)), appender_(std::move(appender)), acked_seq_(appender_->last_seq()) {
-  flusher_ = std::jthread([this](std::stop_token stop) { Run(std::move(stop)); });
+FileWriter::FileWriter(std::unique_ptr<Appender> appender, const Settings& settings, WriterOptions options)
+    : settings_(settings), options_(std::move(options)), appender_(std::move(appender)) {
+  {
+    MutexLock lock(mutex_);
+    acked_.last_seq = appender_->last_seq();
+    written_extent_ = appender_->extent();
+  }
+  write_thread_ = std::jthread([this](std::stop_token stop) { WriteLoop(std::move(stop)); });
+  sync_thread_ = std::jthread([this](std::stop_token stop) { SyncLoop(std::move(stop)); });
 }
 
 FileWriter::~FileWriter() {
-  flusher_.request_stop();
-  flusher_.join();
+  write_thread_.request_stop();
+  sync_thread_.request_stop();
 }
 
 uint64_t FileWriter::payload_bytes_max() const { return kRecordPayloadBytesMax; }
 
 bool FileWriter::HasRoom(size_t payload_bytes) const {
-  if (inflight_messages_ == 0) return true;  // a message larger than the window passes alone
-  return inflight_messages_ < options_.inflight_messages_max &&
-         inflight_bytes_ + payload_bytes <= options_.inflight_bytes_max;
+  uint64_t inflight_messages = appended_.messages - acked_.messages;
+  uint64_t inflight_bytes = appended_.bytes - acked_.bytes;
+  if (inflight_messages == 0) return true;  // a message larger than the window passes alone
+  return inflight_messages < options_.inflight_messages_max && inflight_bytes + payload_bytes <= options_.inflight_bytes_max;
 }
 
 Status FileWriter::Append(std::string payload, std::stop_token stop) {
@@ -29,73 +37,108 @@ Status FileWriter::Append(std::string payload, std::stop_token stop) {
                                      std::to_string(kRecordPayloadBytesMax) + " fit");
   }
   {
-    std::unique_lock lock(mutex_);
-    bool ready = changed_.wait(lock, stop, [&] { return error_.has_value() || HasRoom(bytes); });
+    MutexLock lock(mutex_);
+    while (!error_ && !HasRoom(bytes)) {
+      if (stop.stop_requested()) return Error(Errc::kCancelled, "stopped while the window was full");
+      (void)settled_cond_.WaitUntil(mutex_, stop, NoDeadline());
+    }
     if (error_) return *error_;
-    if (!ready) return Error(Errc::kCancelled, "stopped while the window was full");
     queue_.push_back(std::move(payload));
-    inflight_messages_ += 1;
-    inflight_bytes_ += bytes;
+    appended_.messages += 1;
+    appended_.bytes += bytes;
   }
-  changed_.notify_all();
+  appended_cond_.NotifyOne();
   return Ok();
 }
 
 uint64_t FileWriter::acked() const {
-  std::lock_guard lock(mutex_);
-  return acked_;
+  MutexLock lock(mutex_);
+  return acked_.messages;
 }
 
 StreamSeq FileWriter::acked_seq() const {
-  std::lock_guard lock(mutex_);
-  return acked_seq_;
+  MutexLock lock(mutex_);
+  return acked_.last_seq;
 }
 
 Status FileWriter::error() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return error_ ? Status(*error_) : Ok();
 }
 
 Status FileWriter::WaitAcked(uint64_t count, SteadyTime deadline, std::stop_token stop) {
-  std::unique_lock lock(mutex_);
-  bool done = changed_.wait_until(lock, stop, deadline, [&] { return error_.has_value() || acked_ >= count; });
-  if (acked_ >= count) return Ok();
-  if (error_) return *error_;
-  if (!done && stop.stop_requested()) return Error(Errc::kCancelled, "stopped while waiting for acks");
-  return Error(Errc::kTimeout, std::to_string(acked_) + " of " + std::to_string(count) + " messages acked");
+  MutexLock lock(mutex_);
+  bool waiting = true;
+  while (acked_.messages < count) {
+    if (error_) return *error_;
+    if (stop.stop_requested()) return Error(Errc::kCancelled, "stopped while waiting for acks");
+    if (!waiting) {
+      return Error(Errc::kTimeout, std::to_string(acked_.messages) + " of " + std::to_string(count) + " messages acked");
+    }
+    waiting = settled_cond_.WaitUntil(mutex_, stop, deadline);
+  }
+  return Ok();
 }
 
-void FileWriter::Run(std::stop_token stop) {
-  WriteGroups(std::move(stop));
-  changed_.notify_all();
-  if (options_.on_progress) options_.on_progress();
-}
-
-void FileWriter::WriteGroups(std::stop_token stop) {
-  while (true) {
+void FileWriter::WriteLoop(std::stop_token stop) {
+  std::vector<std::string> group;
+  Status written = Ok();
+  while (written.ok()) {
+    Appender::Extent synced;
     {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, stop, [&] { return !queue_.empty(); });
+      MutexLock lock(mutex_);
+      while (queue_.empty() && !error_ && !stop.stop_requested()) {
+        (void)appended_cond_.WaitUntil(mutex_, stop, NoDeadline());
+      }
+      if (error_ || stop.stop_requested()) return;  // what is not written is abandoned
+      group.swap(queue_);
+      synced = synced_extent_;
+    }
+    appender_->NoteSynced(synced);
+    written = appender_->Append(group, stop);
+    {
+      MutexLock lock(mutex_);
+      if (written.ok()) {
+        written_.messages += group.size();
+        for (const std::string& payload : group) written_.bytes += payload.size();
+        written_.last_seq = appender_->last_seq();
+        written_extent_ = appender_->extent();
+      } else if (!error_) {
+        error_ = written.error();
+      }
+    }
+    written_cond_.NotifyOne();
+    group.clear();
+  }
+}
+
+void FileWriter::SyncLoop(std::stop_token stop) {
+  bool alive = true;
+  while (alive) {
+    Progress progress;
+    Appender::Extent extent;
+    {
+      MutexLock lock(mutex_);
+      while (written_.messages == acked_.messages && !error_ && !stop.stop_requested()) {
+        (void)written_cond_.WaitUntil(mutex_, stop, NoDeadline());
+      }
       if (stop.stop_requested()) return;  // what is not acked is abandoned
-      group_.swap(queue_);
+      progress = written_;
+      extent = written_extent_;
+      alive = !error_.has_value();
     }
-    Status done = appender_->Append(group_, stop);
-    if (done.ok()) done = appender_->Sync();
+    Status synced = alive && settings_.sync ? extent.file->Sync() : Ok();
     {
-      std::lock_guard lock(mutex_);
-      if (!done.ok()) {
-        error_ = done.error();
-        return;
+      MutexLock lock(mutex_);
+      if (!synced.ok() && !error_) error_ = synced.error();
+      if (synced.ok() && alive) {
+        acked_ = progress;
+        synced_extent_ = std::move(extent);
       }
-      for (const std::string& payload : group_) {
-        inflight_bytes_ -= payload.size();
-      }
-      inflight_messages_ -= group_.size();
-      acked_ += group_.size();
-      acked_seq_ = appender_->last_seq();
+      alive = !error_.has_value();
     }
-    group_.clear();
-    changed_.notify_all();
+    if (!alive) appended_cond_.NotifyOne();
+    settled_cond_.NotifyAll();
     if (options_.on_progress) options_.on_progress();
   }
 }

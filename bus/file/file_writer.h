@@ -1,10 +1,8 @@
-// The pipelined writer of a file log: Append queues, one thread writes what is queued as a group, makes it durable with one
-// fdatasync, and acks the group.
+// The pipelined writer of a file log, in two steps with a thread each: what is queued is written as a group, at once, so that
+// readers have it within microseconds; what is written is synced, as much as has come together meanwhile, and then acked.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -12,13 +10,15 @@
 
 #include "bus/bus.h"
 #include "bus/file/appender.h"
+#include "bus/file/settings.h"
+#include "ltx/base/sync.h"
 
 namespace runnel::bus::file {
 
 class FileWriter : public LogWriter {
  public:
   // The appender has taken the lead.
-  FileWriter(std::unique_ptr<Appender> appender, WriterOptions options);
+  FileWriter(std::unique_ptr<Appender> appender, const Settings& settings, WriterOptions options);
   ~FileWriter() override;
 
   Status Append(std::string payload, std::stop_token stop) override;
@@ -29,26 +29,36 @@ class FileWriter : public LogWriter {
   uint64_t payload_bytes_max() const override;
 
  private:
-  void Run(std::stop_token stop);
-  void WriteGroups(std::stop_token stop);
-  bool HasRoom(size_t payload_bytes) const;  // REQUIRES: mutex_
+  // How far a step has come.
+  struct Progress {
+    uint64_t messages = 0;
+    uint64_t bytes = 0;  // of payloads
+    StreamSeq last_seq;
+  };
 
+  void WriteLoop(std::stop_token stop);
+  void SyncLoop(std::stop_token stop);
+  bool HasRoom(size_t payload_bytes) const REQUIRES_LOCK(mutex_);
+
+  const Settings settings_;
   const WriterOptions options_;
+  const std::unique_ptr<Appender> appender_;  // touched by the write loop only
 
-  // Touched by the flusher only.
-  std::unique_ptr<Appender> appender_;
-  std::vector<std::string> group_;
+  mutable Mutex mutex_;
+  CondVar appended_cond_;  // for the write loop
+  CondVar written_cond_;   // for the sync loop: also on error
+  CondVar settled_cond_;   // for who waits for room or acks
+  std::vector<std::string> queue_ GUARDED_BY(mutex_);
+  Progress appended_ GUARDED_BY(mutex_);
+  Progress written_ GUARDED_BY(mutex_);
+  Appender::Extent written_extent_ GUARDED_BY(mutex_);
+  Appender::Extent synced_extent_ GUARDED_BY(mutex_);
+  Progress acked_ GUARDED_BY(mutex_);
+  std::optional<Error> error_ GUARDED_BY(mutex_);  // set once
 
-  mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::vector<std::string> queue_;    // guarded by mutex_: appended, not yet taken by the flusher
-  uint64_t inflight_messages_ = 0;    // guarded: queued or being written
-  uint64_t inflight_bytes_ = 0;       // guarded
-  uint64_t acked_ = 0;                // guarded
-  StreamSeq acked_seq_;               // guarded
-  std::optional<Error> error_;        // guarded; set once
-
-  std::jthread flusher_;  // last: everything above outlives it
+  // Last: everything above outlives them.
+  std::jthread write_thread_;
+  std::jthread sync_thread_;
 };
 
 }  // namespace runnel::bus::file

@@ -29,7 +29,7 @@ Result<SegmentScanner> Locator::OpenScanner(const LeaderState& leader, StreamSeq
 }
 
 Locator::Point Locator::PointBefore(const LeaderState& leader, StreamSeq segment, const Wanted& wanted) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (incarnation_ != leader.incarnation) {
     points_.clear();
     incarnation_ = leader.incarnation;
@@ -45,7 +45,7 @@ Locator::Point Locator::PointBefore(const LeaderState& leader, StreamSeq segment
 }
 
 void Locator::Remember(StreamSeq segment, const ScanStep& step) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::vector<Point>& points = points_[segment];
   uint64_t last = points.empty() ? kSegmentHeaderBytes : points.back().offset;
   if (step.offset < last + kPointBytes) return;

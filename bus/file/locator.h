@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "bus/file/log_dir.h"
 #include "bus/file/segment_scanner.h"
 #include "ltx/base/result.h"
+#include "ltx/base/sync.h"
 
 namespace runnel::bus::file {
 
@@ -67,9 +67,9 @@ class Locator {
   void Remember(StreamSeq segment, const ScanStep& step);
 
   const LogDir& dir_;
-  std::mutex mutex_;
-  Incarnation incarnation_;                          // guarded by mutex_: whose points these are
-  std::map<StreamSeq, std::vector<Point>> points_;   // guarded by mutex_
+  Mutex mutex_;
+  Incarnation incarnation_ GUARDED_BY(mutex_);  // whose points these are
+  std::map<StreamSeq, std::vector<Point>> points_ GUARDED_BY(mutex_);
 };
 
 }  // namespace runnel::bus::file

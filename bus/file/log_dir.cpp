@@ -7,11 +7,8 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <condition_variable>
-#include <cstring>
-#include <filesystem>
-#include <mutex>
-#include <system_error>
+
+#include "ltx/base/time.h"
 
 namespace runnel::bus::file {
 namespace {
@@ -34,26 +31,13 @@ std::optional<StreamSeq> ParseSegmentName(std::string_view name) {
   return StreamSeq(seq);
 }
 
-// Names of the directory's files.
-Result<std::vector<std::string>> List(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code error;
-  std::filesystem::directory_iterator it(path, error);
-  while (!error && it != std::filesystem::directory_iterator()) {
-    names.push_back(it->path().filename().string());
-    it.increment(error);
-  }
-  if (error) return ErrnoError(error.value(), path);
-  return names;
-}
-
-int SetLock(const Fd& fd, short type) {
+int SetLock(const File& file, short type) {
   struct flock lock {};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
   int rc = 0;
   do {
-    rc = ::fcntl(fd.get(), F_OFD_SETLK, &lock);
+    rc = ::fcntl(file.fd(), F_OFD_SETLK, &lock);
   } while (rc != 0 && errno == EINTR);
   return rc;
 }
@@ -97,24 +81,23 @@ std::string LogDir::SegmentPath(StreamSeq first_seq) const {
 }
 
 Status LogDir::Create() const {
-  std::error_code error;
-  std::filesystem::create_directories(path_, error);
-  if (error) return ErrnoError(error.value(), path_);
-  if (std::filesystem::exists(leader_path(), error)) return Ok();
+  TRY(CreateDirs(path_));
+  TRY_ASSIGN(bool exists, FileExists(leader_path()));
+  if (exists) return Ok();
   // Made whole under another name and linked: of several that do this at once exactly one wins.
   LeaderState state;
   state.incarnation = Incarnation::Random();
   std::string temporary = path_ + "/" + ToString(state.incarnation) + std::string(kTemporarySuffix);
-  TRY_ASSIGN(Fd fd, OpenFile(temporary, O_WRONLY | O_CREAT | O_EXCL));
+  TRY_ASSIGN(File file, File::Create(temporary));
   std::string bytes = EncodeLeader(state);
-  TRY(WriteAt(fd, AsBytes(bytes), 0));
-  TRY(SyncData(fd));
+  TRY(file.WriteAt(0, AsBytes(bytes)));
+  TRY(file.Sync());
   int rc = ::link(temporary.c_str(), leader_path().c_str());
   int link_error = errno;
   ::unlink(temporary.c_str());
   if (rc != 0 && link_error != EEXIST) return ErrnoError(link_error, leader_path());
-  TRY(SyncDirectory(path_));
-  return SyncDirectory(std::filesystem::path(path_).parent_path().string());
+  TRY(SyncDir(path_));
+  return SyncDir(DirName(path_));
 }
 
 Result<LeaderState> LogDir::ReadLeader() const {
@@ -123,7 +106,7 @@ Result<LeaderState> LogDir::ReadLeader() const {
 }
 
 Result<std::vector<StreamSeq>> LogDir::Segments() const {
-  TRY_ASSIGN(std::vector<std::string> names, List(path_));
+  TRY_ASSIGN(std::vector<std::string> names, ListDir(path_));
   std::vector<StreamSeq> out;
   for (const std::string& name : names) {
     std::optional<StreamSeq> seq = ParseSegmentName(name);
@@ -133,29 +116,28 @@ Result<std::vector<StreamSeq>> LogDir::Segments() const {
   return out;
 }
 
-Result<Fd> LogDir::CreateSegment(const SegmentHeader& header, bool sync) const {
+Result<File> LogDir::CreateSegment(const SegmentHeader& header, bool sync) const {
   std::string path = SegmentPath(header.first_seq);
   std::string temporary = path + std::string(kTemporarySuffix);
-  TRY_ASSIGN(Fd fd, OpenFile(temporary, O_RDWR | O_CREAT | O_TRUNC));
+  TRY_ASSIGN(File file, File::CreateOrTruncate(temporary));
   std::string bytes = EncodeSegmentHeader(header);
-  TRY(WriteAt(fd, AsBytes(bytes), 0));
-  if (sync) TRY(SyncData(fd));
+  TRY(file.WriteAt(0, AsBytes(bytes)));
+  if (sync) TRY(file.Sync());
   if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoError(errno, path);
-  if (sync) TRY(SyncDirectory(path_));
-  return fd;
+  if (sync) TRY(SyncDir(path_));
+  return file;
 }
 
 Status LogDir::DeleteSegmentsBefore(StreamSeq first_seq) const {
   TRY_ASSIGN(std::vector<StreamSeq> segments, Segments());
   for (size_t i = 0; i + 1 < segments.size() && segments[i + 1] <= first_seq; ++i) {
-    std::string path = SegmentPath(segments[i]);
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, path);
+    TRY(RemoveFile(SegmentPath(segments[i])));
   }
   return Ok();
 }
 
 void LogDir::DeleteTemporaries() const {
-  Result<std::vector<std::string>> names = List(path_);
+  Result<std::vector<std::string>> names = ListDir(path_);
   if (!names.ok()) return;  // what is left over does no harm
   for (const std::string& name : *names) {
     // A leader file in the making belongs to a Create that takes no lock.
@@ -165,29 +147,25 @@ void LogDir::DeleteTemporaries() const {
 }
 
 Result<LeaderFile> LeaderFile::Open(const LogDir& dir) {
-  std::string path = dir.leader_path();
-  Result<Fd> fd = OpenFile(path, O_RDWR);
+  Result<File> file = File::OpenReadWrite(dir.leader_path());
   // A process that may only read the directory can still read the log.
-  if (!fd.ok() && fd.code() != Errc::kNotFound) fd = OpenFile(path, O_RDONLY);
-  if (!fd.ok()) {
-    if (fd.code() == Errc::kNotFound) return Error(Errc::kNotFound, dir.path() + ": no such log");
-    return fd.error();
+  if (!file.ok() && file.code() != Errc::kNotFound) file = File::OpenRead(dir.leader_path());
+  if (!file.ok()) {
+    if (file.code() == Errc::kNotFound) return Error(Errc::kNotFound, dir.path() + ": no such log");
+    return file.error();
   }
-  return LeaderFile(std::move(path), *std::move(fd));
+  return LeaderFile(*std::move(file));
 }
 
 LeaderFile::Lock::~Lock() {
-  if (file_ != nullptr) SetLock(file_->fd_, F_UNLCK);
+  if (file_ != nullptr) SetLock(file_->file_, F_UNLCK);
 }
 
 Result<LeaderFile::Lock> LeaderFile::Acquire(std::stop_token stop) const {
-  std::mutex mutex;
-  std::condition_variable_any never;
-  while (SetLock(fd_, F_WRLCK) != 0) {
-    if (errno != EAGAIN && errno != EACCES) return ErrnoError(errno, path_ + ": lock");
-    if (stop.stop_requested()) return Error(Errc::kCancelled, path_ + ": stopped while waiting for the lock");
-    std::unique_lock lock(mutex);
-    never.wait_for(lock, stop, kLockRetry, [] { return false; });
+  while (SetLock(file_, F_WRLCK) != 0) {
+    if (errno != EAGAIN && errno != EACCES) return ErrnoError(errno, file_.path() + ": lock");
+    Status slept = SleepUntil(DeadlineIn(kLockRetry), stop);
+    if (!slept.ok()) return slept.error().With(file_.path() + ": lock");
   }
   Lock held(this);
   TRY(CheckStillThere());
@@ -197,10 +175,10 @@ Result<LeaderFile::Lock> LeaderFile::Acquire(std::stop_token stop) const {
 Status LeaderFile::CheckStillThere() const {
   struct stat ours {};
   struct stat there {};
-  if (::fstat(fd_.get(), &ours) != 0) return ErrnoError(errno, path_);
-  bool same = ::stat(path_.c_str(), &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+  if (::fstat(file_.fd(), &ours) != 0) return ErrnoError(errno, file_.path());
+  bool same = ::stat(file_.path().c_str(), &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
   if (same) return Ok();
-  return Error(Errc::kUnavailable, path_ + ": the log was deleted or replaced");
+  return Error(Errc::kUnavailable, file_.path() + ": the log was deleted or replaced");
 }
 
 Result<LeaderState> LeaderFile::Read() const {
@@ -208,17 +186,17 @@ Result<LeaderState> LeaderFile::Read() const {
   Result<LeaderState> state = Error(Errc::kCorrupt, "unread");
   // Readers take no lock, so they may meet a write half way; it is over at the next look.
   for (int attempt = 0; attempt < 3 && !state.ok(); ++attempt) {
-    TRY_ASSIGN(size_t size, ReadAt(fd_, bytes, 0));
+    TRY_ASSIGN(size_t size, file_.ReadAt(0, bytes));
     state = DecodeLeader(Bytes(bytes).first(size));
   }
-  if (!state.ok()) return state.error().With(path_);
+  if (!state.ok()) return state.error().With(file_.path());
   return state;
 }
 
-Status LeaderFile::Write(const LeaderState& state, bool sync) const {
+Status LeaderFile::Write(const LeaderState& state, bool sync) {
   std::string bytes = EncodeLeader(state);
-  TRY(WriteAt(fd_, AsBytes(bytes), 0));
-  return sync ? SyncData(fd_) : Ok();
+  TRY(file_.WriteAt(0, AsBytes(bytes)));
+  return sync ? file_.Sync() : Ok();
 }
 
 }  // namespace runnel::bus::file

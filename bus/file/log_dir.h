@@ -14,11 +14,12 @@
 #include <cstdint>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bus/bus.h"
-#include "bus/file/fd.h"
 #include "bus/file/segment.h"
+#include "ltx/base/fs.h"
 #include "ltx/base/result.h"
 
 namespace runnel::bus::file {
@@ -50,7 +51,7 @@ class LogDir {
   Result<std::vector<StreamSeq>> Segments() const;
 
   // Makes a segment with only its header under its final name. DURABLE if `sync`. REQUIRES: the lock.
-  Result<Fd> CreateSegment(const SegmentHeader& header, bool sync) const;
+  Result<File> CreateSegment(const SegmentHeader& header, bool sync) const;
 
   // Deletes segments of which all messages are before `first_seq`; the last one always stays. REQUIRES: the lock.
   Status DeleteSegmentsBefore(StreamSeq first_seq) const;
@@ -83,14 +84,13 @@ class LeaderFile {
   Result<Lock> Acquire(std::stop_token stop) const;
 
   Result<LeaderState> Read() const;
-  Status Write(const LeaderState& state, bool sync) const;  // REQUIRES: the lock
+  Status Write(const LeaderState& state, bool sync);  // REQUIRES: the lock
 
  private:
-  LeaderFile(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  explicit LeaderFile(File file) : file_(std::move(file)) {}
   Status CheckStillThere() const;
 
-  std::string path_;
-  Fd fd_;
+  File file_;
 };
 
 }  // namespace runnel::bus::file

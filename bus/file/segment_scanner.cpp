@@ -1,7 +1,5 @@
 #include "bus/file/segment_scanner.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -15,20 +13,20 @@ constexpr std::string_view kRecordMagicText = "RNLr";
 
 }  // namespace
 
-SegmentScanner::SegmentScanner(Fd fd, SegmentHeader header)
-    : fd_(std::move(fd)), header_(header), next_seq_(header.first_seq) {}
+SegmentScanner::SegmentScanner(std::shared_ptr<const File> file, SegmentHeader header)
+    : file_(std::move(file)), header_(header), next_seq_(header.first_seq) {}
 
 Result<SegmentScanner> SegmentScanner::Open(const std::string& path, StreamSeq first_seq, const Incarnation& incarnation) {
-  TRY_ASSIGN(Fd fd, OpenFile(path, O_RDONLY));
+  TRY_ASSIGN(File file, File::OpenRead(path));
   std::array<std::byte, kSegmentHeaderBytes> bytes{};
-  TRY_ASSIGN(size_t size, ReadAt(fd, bytes, 0));
+  TRY_ASSIGN(size_t size, file.ReadAt(0, bytes));
   Result<SegmentHeader> header = DecodeSegmentHeader(Bytes(bytes).first(size));
   if (!header.ok()) return header.error().With(path);
   if (header->incarnation != incarnation) return Error(Errc::kCorrupt, path + ": is a segment of another log");
   if (header->first_seq != first_seq) {
     return Error(Errc::kCorrupt, path + ": starts at sequence " + std::to_string(header->first_seq.raw()));
   }
-  return SegmentScanner(std::move(fd), *header);
+  return SegmentScanner(std::make_shared<const File>(std::move(file)), *header);
 }
 
 Result<Bytes> SegmentScanner::Peek(size_t size) {
@@ -49,7 +47,7 @@ Result<Bytes> SegmentScanner::Peek(size_t size) {
     }
     buffer_offset_ = offset_;
     buffer_bytes_ = kept;
-    TRY_ASSIGN(size_t got, ReadAt(fd_, MutableBytes(buffer_.get() + kept, wanted - kept), offset_ + kept));
+    TRY_ASSIGN(size_t got, file_->ReadAt(offset_ + kept, MutableBytes(buffer_.get() + kept, wanted - kept)));
     buffer_bytes_ += got;
   }
   size_t skip = static_cast<size_t>(offset_ - buffer_offset_);
@@ -98,8 +96,8 @@ void SegmentScanner::Seek(uint64_t offset, StreamSeq seq) {
 }
 
 Result<std::optional<SegmentScanner::Place>> SegmentScanner::FindWhole(uint64_t offset, StreamSeq seq_min) {
-  TRY_ASSIGN(uint64_t end, FileBytes(fd_));
-  SegmentScanner probe(Fd(::dup(fd_.get())), header_);
+  TRY_ASSIGN(uint64_t end, file_->Size());
+  SegmentScanner probe(file_, header_);
   while (offset + kRecordHeaderBytes <= end) {
     probe.offset_ = offset;
     TRY_ASSIGN(Bytes bytes, probe.Peek(kRecordHeaderBytes));
@@ -127,7 +125,7 @@ Result<std::optional<SegmentScanner::Place>> SegmentScanner::FindDamage() {
   std::optional<Place> place = first;
   // A later record that knew more than this place to be on disk proves that this place had been whole.
   while (place) {
-    SegmentScanner probe(Fd(::dup(fd_.get())), header_);
+    SegmentScanner probe(file_, header_);
     probe.Seek(place->offset, place->seq);
     Result<ScanStep> step = probe.Next();
     while (step.ok() && step->kind == ScanStep::Kind::kRecord) {

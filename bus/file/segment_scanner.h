@@ -15,8 +15,8 @@
 #include <string_view>
 
 #include "bus/bus.h"
-#include "bus/file/fd.h"
 #include "bus/file/segment.h"
+#include "ltx/base/fs.h"
 #include "ltx/base/result.h"
 
 namespace runnel::bus::file {
@@ -53,16 +53,16 @@ class SegmentScanner {
   };
   Result<std::optional<Place>> FindDamage();
 
-  Result<uint64_t> FileBytesNow() const { return FileBytes(fd_); }
+  Result<uint64_t> FileBytesNow() const { return file_->Size(); }
 
  private:
-  SegmentScanner(Fd fd, SegmentHeader header);
+  SegmentScanner(std::shared_ptr<const File> file, SegmentHeader header);
   // The bytes at offset_, at least `size` unless the file ends before.
   Result<Bytes> Peek(size_t size);
   // The first whole record at or behind `offset`, of a sequence of at least `seq_min`.
   Result<std::optional<Place>> FindWhole(uint64_t offset, StreamSeq seq_min);
 
-  Fd fd_;
+  std::shared_ptr<const File> file_;  // shared with the probes that look behind a bad place
   SegmentHeader header_;
   uint64_t offset_ = kSegmentHeaderBytes;
   StreamSeq next_seq_;

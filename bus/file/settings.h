@@ -7,7 +7,7 @@
 namespace runnel::bus::file {
 
 struct Settings {
-  // Acked means fdatasync'ed; else acked means written (survives the process, not the machine).
+  // Acked means synced to disk; else acked means written (survives the process, not the machine).
   bool sync = true;
   // A segment that has reached this size is closed. Small enough that trimming gives space back soon, large enough that the
   // pause for closing one (about a millisecond) is rare.

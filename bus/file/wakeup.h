@@ -9,7 +9,7 @@
 #include <string>
 
 #include "bus/bus.h"
-#include "bus/file/fd.h"
+#include "ltx/base/fs.h"
 
 namespace runnel::bus::file {
 
