@@ -1,0 +1,146 @@
+// Capture, the sleeping part: polls while the writer is hot, else sleeps on one-shot watches without missing a commit
+// in flight.
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "ltx/sqlite/wal_format.h"
+#include "publisher/capture.h"
+
+namespace runnel::publisher {
+
+using sqlite::WalIndexHeader;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr microseconds kFinishPoll{40};
+constexpr milliseconds kFinishWindow{20};  // how long a foreign checkpoint is watched after it was last seen to work
+constexpr microseconds kShieldPoll{100};
+constexpr milliseconds kTornPoll{1};
+constexpr milliseconds kHeldBackPoll{5};  // the caller does not take what there is; its Wake ends this
+// A write was seen: the store of the wal-index header follows in microseconds, or after an fsync.
+constexpr microseconds kSpin{30};
+constexpr microseconds kSoon{200};
+constexpr microseconds kSoonPoll{15};
+constexpr milliseconds kSync{2};
+constexpr microseconds kSyncPoll{40};
+constexpr milliseconds kSlowSync{100};
+constexpr microseconds kSlowSyncPoll{200};
+// Ticks while asleep on watches: nothing depends on them but what no watch can see.
+constexpr milliseconds kTickBusy{5};
+constexpr milliseconds kTick{20};
+constexpr milliseconds kTickQuiet{500};
+constexpr seconds kPendingLooked{10};
+constexpr seconds kRecent{20};
+constexpr milliseconds kPollEagerly{100};
+constexpr milliseconds kPoll{2};
+constexpr unsigned long kTimerSlackNs = 1000;
+
+bool Before(Clock::time_point then, Clock::time_point now, nanoseconds window) {
+  return then != Clock::time_point{} && now - then < window;
+}
+
+}  // namespace
+
+void Capture::TakeEvents() {
+  uint32_t bits = wake_->Take();
+  if (bits == 0) return;
+  Clock::time_point now = Clock::now();
+  if ((bits & (WakeHub::kWal | WakeHub::kOverflow)) != 0) wal_written_ = now;
+  if ((bits & WakeHub::kDb) != 0 && pins_.pin().slot > 0) db_written_ = now;
+}
+
+void Capture::SleepFor(nanoseconds time, Clock::time_point latest) {
+  nanoseconds left = latest - Clock::now();
+  wake_->SleepFor(std::min(time, left));
+}
+
+bool Capture::SomethingToRead(const WalIndexHeader& header) const {
+  const WalPosition& at = tail_.position();
+  return header.max_frame != 0 && (header.max_frame != at.frame || !sqlite::SameSalt(header.salt, at.salt));
+}
+
+// Somebody else checkpoints and may reach mx_frame any moment: slot 0 must be taken before the next commit.
+bool Capture::FinishLineNear(Clock::time_point now) const {
+  return pins_.pin().slot > 0 && !backfilled_ && !checkpointer_.busy() &&
+         (Before(db_written_, now, kFinishWindow) || Before(backfill_moved_, now, kFinishWindow));
+}
+
+void Capture::Wait(Clock::time_point latest) {
+  if (!slack_set_) {
+    ::prctl(PR_SET_TIMERSLACK, kTimerSlackNs);  // the default rounds a sleep of 15 us up to 65
+    slack_set_ = true;
+  }
+  Clock::time_point now = Clock::now();
+  WalIndexHeader header;
+  if (!locks_->ReadHeader(header, 3)) return SleepFor(kTornPoll, latest);
+  if (SomethingToRead(header)) {
+    if (!reached_end_) SleepFor(kHeldBackPoll, latest);
+    return;
+  }
+  bool finish = FinishLineNear(now);
+  if (hot_) return SleepFor(finish && pins_.pin().kind() == PinKind::kNomark ? kFinishPoll : options_.hot_poll, latest);
+  if (shield_since_ != Clock::time_point{}) return SleepFor(kShieldPoll, latest);
+  if (WaitForSeenWrite(now)) return;
+  if (finish) return SleepFor(kFinishPoll, latest);
+  SleepArmed(now, latest);
+}
+
+// True when a write was seen whose commit may appear any moment.
+bool Capture::WaitForSeenWrite(Clock::time_point now) {
+  if (wal_written_ == Clock::time_point{}) return false;
+  nanoseconds since = now - wal_written_;
+  if (since >= kSlowSync) {
+    wal_written_ = {};
+    return false;
+  }
+  if (since < kSpin) {
+    for (int i = 0; i < 20; ++i) __builtin_ia32_pause();
+    return true;
+  }
+  wake_->SleepFor(since < kSoon ? kSoonPoll : since < kSync ? kSyncPoll : kSlowSyncPoll);
+  return true;
+}
+
+// A frame of this WAL beyond mx_frame: a commit in flight whose write came before our watch, or what a rollback left.
+// 0: none.
+uint64_t Capture::PendingFrame(const WalIndexHeader& header) const {
+  std::byte wal_header[sqlite::kWalHeaderBytes];
+  const void* salt = header.salt;
+  if (header.max_frame == 0) {  // of an empty WAL only the file knows the salts of what is being written
+    if (!locks_->ReadWal(wal_header, 0).ok()) return 0;
+    if (std::memcmp(wal_header + 16, tail_.position().salt, 8) == 0) return 0;
+    salt = wal_header + 16;
+  }
+  std::byte frame[sqlite::kFrameHeaderBytes];
+  if (!locks_->ReadWal(frame, sqlite::FrameOffset(header.max_frame + 1, locks_->page_size())).ok()) return 0;
+  if (std::memcmp(frame + 8, salt, 8) != 0) return 0;
+  return (uint64_t{header.max_frame} << 32 | LoadBe32(frame + 16)) ^ LoadBe32(frame + 8) ^ 1;
+}
+
+void Capture::SleepArmed(Clock::time_point now, Clock::time_point latest) {
+  const bool want_db = pins_.pin().slot > 0 && !checkpointer_.busy();
+  bool watched = !poll_ && wake_->ArmWal() && (!want_db || wake_->ArmDb());
+  // What happened before the watch: a commit, the end of a checkpoint, or a write whose commit is still to come.
+  WalIndexHeader header;
+  if (!locks_->ReadHeader(header, 20) || SomethingToRead(header)) return;
+  if (pins_.pin().slot > 0 && locks_->backfill() == header.max_frame && !backfilled_) return;
+  uint64_t pending = PendingFrame(header);
+  if (pending != 0 && pending != pending_seen_) {
+    pending_seen_ = pending;
+    pending_since_ = wal_written_ = now;
+    return;
+  }
+  if (!watched) return SleepFor(now - last_commit_ < kPollEagerly ? options_.hot_poll : nanoseconds(kPoll), latest);
+  bool quiet =
+      pins_.pin().slot == 0 && !checkpointer_.busy() && (pending == 0 || now - pending_since_ > kPendingLooked);
+  bool busy = checkpointer_.busy() || now - last_commit_ < kRecent;
+  SleepFor(quiet ? kTickQuiet : busy ? kTickBusy : kTick, latest);
+}
+
+}  // namespace runnel::publisher

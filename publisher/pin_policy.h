@@ -1,0 +1,76 @@
+// Which pin a database should have now, and when to checkpoint it. Pure decisions over facts that capture has gathered;
+// no locks, no clock, no files.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "publisher/wal_pin.h"
+
+namespace runnel::publisher {
+
+using Clock = std::chrono::steady_clock;
+
+// --- pins
+
+struct PinFacts {
+  PinKind kind = PinKind::kNone;
+  uint32_t mx_frame = 0;
+  uint32_t backfill = 0;
+  bool released_all = false;   // everything up to mx_frame is durable elsewhere
+  bool hot = false;            // commits come faster than a wake-up is worth
+  bool checkpointing = false;  // our own checkpoint runs: it relies on a pin on 1..4
+};
+
+enum class PinAction { kKeep, kToZero, kToMark, kToNomark, kLeaveZeroToMark, kLeaveZeroToNomark };
+
+// From here on an application's autocheckpoint (1000 frames) runs at each commit and would copy and fsync each time.
+inline constexpr uint32_t kAutocheckpointNear = 700;
+
+PinAction DecidePin(const PinFacts& facts);
+
+// --- checkpoints
+
+struct CheckpointFacts {
+  Clock::time_point now;
+  uint32_t mx_frame = 0;
+  uint32_t backfill = 0;
+  bool released_all = false;  // everything up to mx_frame is durable elsewhere
+  bool idle = false;          // no commit for checkpoint_idle
+  bool over_limit = false;    // the WAL has reached wal-limit
+};
+
+// What one PASSIVE checkpoint of ours came to.
+struct CheckpointOutcome {
+  bool busy = false;    // somebody else is checkpointing
+  bool failed = false;  // an error, disk full for one
+  uint32_t target = 0;  // frames it could have copied under our pin
+};
+
+enum class CheckpointAction { kNone, kStart, kForce };
+
+class CheckpointPolicy {
+ public:
+  // `frames`: size of the WAL from which a checkpoint is wanted.
+  explicit CheckpointPolicy(uint32_t frames) : frames_(frames) {}
+
+  // Facts are those after the checkpoint. kForce: passive checkpoints do not come to an end under this writer.
+  CheckpointAction Finished(const CheckpointOutcome& outcome, const CheckpointFacts& facts);
+  // kStart when one is due. REQUIRES: none is running. The caller reports with Started or Postponed.
+  CheckpointAction Decide(const CheckpointFacts& facts) const;
+  void Started(Clock::time_point now);
+  void Postponed(Clock::time_point now);  // there was no pin on 1..4
+  void Forced(Clock::time_point now, bool finished);
+  void LetGo();  // the WAL may be reset: a new round begins
+
+ private:
+  uint32_t frames_;
+  Clock::time_point not_before_{};
+  uint32_t last_remainder_ = 0;
+  int rounds_ = 0;
+  int behind_reader_ = 0;
+  int unfinished_ = 0;  // rounds given up because the WAL grew on before it could be let go
+  int force_failures_ = 0;
+};
+
+}  // namespace runnel::publisher

@@ -1,0 +1,89 @@
+// capture_app DB DIRECTORY [key=value ...]: runs capture into an image file, as a process of its own that tests may
+// kill. Keys: ack_us (delay of acknowledgements), limit (wal-limit in bytes), checkpoint (frames, 0: never), shield_us,
+// detect (poll). Creates DIRECTORY/ready when capturing. On SIGTERM it publishes what is there, prints one line of
+// numbers and exits 0.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "tests/support/image_publisher.h"
+
+namespace {
+
+using namespace runnel;
+using publisher::Clock;
+using std::chrono::milliseconds;
+
+volatile sig_atomic_t g_stop = 0;
+
+void Apply(const std::string& key, const std::string& value, testing::ImagePublisher::Options& options) {
+  long number = std::strtol(value.c_str(), nullptr, 10);
+  if (key == "ack_us") options.ack_delay = std::chrono::microseconds(number);
+  if (key == "limit") options.capture.wal_limit_bytes = static_cast<uint64_t>(number);
+  if (key == "shield_us") options.capture.shield = std::chrono::microseconds(number);
+  if (key == "checkpoint") {
+    options.capture.checkpoint_frames =
+        number == 0 ? std::nullopt : std::optional<uint32_t>(static_cast<uint32_t>(number));
+  }
+  if (key == "detect" && value == "poll") options.capture.detect = publisher::Detect::kPoll;
+}
+
+void Print(testing::ImagePublisher& publisher) {
+  publisher::CaptureStats s = publisher.capture().stats();
+  const testing::ImagePublisher::State& state = publisher.state();
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+               static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+  auto n = [](uint64_t v) { return static_cast<unsigned long>(v); };
+  std::printf(
+      "commits=%lu images=%lu resumes=%lu run_commits=%lu gaps=%lu resets=%lu zero=%lu mark=%lu nomark=%lu shared=%lu "
+      "pinfail=%lu "
+      "shield=%lu ckpt=%lu busy=%lu behind=%lu ckfail=%lu forced=%lu unfinished=%lu refused=%lu hold_us_avg=%lu "
+      "hold_us_max=%lu "
+      "recoveries=%lu unverified=%lu wal_mb=%.1f cpu=%.2f\n",
+      n(state.commits), n(state.images), n(state.resumes), n(s.commits), n(s.gaps), n(s.wal_resets), n(s.pins_zero),
+      n(s.pins_mark), n(s.pins_nomark), n(s.pins_shared), n(s.pins_failed), n(s.shield_waits), n(s.checkpoints),
+      n(s.checkpoints_busy), n(s.checkpoints_behind_reader), n(s.checkpoints_failed), n(s.forced),
+      n(s.forced_unfinished), n(s.forced_refused), n(s.forced == 0 ? 0 : s.hold_us_total / s.forced), n(s.hold_us_max),
+      n(s.recoveries), n(s.unverified_frames), static_cast<double>(s.wal_bytes_max) / 1e6, cpu);
+}
+
+int Fail(const Error& error) {
+  std::printf("FAILED %s: %s\n", std::string(ToString(error.code())).c_str(), error.message().c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  ::signal(SIGTERM, [](int) { g_stop = 1; });
+  testing::ImagePublisher::Options options;
+  options.capture.path = argv[1];
+  options.directory = argv[2];
+  for (int i = 3; i < argc; ++i) {
+    std::string argument = argv[i];
+    size_t equals = argument.find('=');
+    if (equals != std::string::npos) Apply(argument.substr(0, equals), argument.substr(equals + 1), options);
+  }
+  publisher::WakeHub hub;
+  Result<std::unique_ptr<testing::ImagePublisher>> opened = testing::ImagePublisher::Open(options, hub);
+  if (!opened.ok()) return Fail(opened.error());
+  testing::ImagePublisher& publisher = **opened;
+  ::close(::open((options.directory + "/ready").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  while (true) {
+    bool stopping = g_stop != 0;
+    Status turn = publisher.Turn();
+    if (!turn.ok()) return Fail(turn.error());
+    if (stopping && publisher.quiet()) break;
+    publisher.Wait(Clock::now() + milliseconds(stopping ? 1 : 50));
+  }
+  Print(publisher);
+  return 0;
+}
