@@ -23,7 +23,7 @@ constexpr uint64_t kRequestSlackBytes = 64 << 10;
 // The server says "still here" this often; three times nothing, and the consumer or its server is gone.
 constexpr seconds kHeartbeat(2);
 constexpr seconds kSilenceMax(6);
-constexpr seconds kRequestExpires(10);
+constexpr seconds kRequestExpires(5);
 // The library's wait knows no stop token: it is cut into slices of this length.
 constexpr milliseconds kSlice(50);
 constexpr milliseconds kRetryWaitMin(100);
@@ -61,6 +61,7 @@ Result<Message> NatsReader::Next(SteadyTime deadline, std::stop_token stop) {
     }
     Status ready = session_ == nullptr ? Attach() : Ok();
     if (ready.ok() && verify_) ready = VerifyPlace();
+    if (ready.ok() && session_ == nullptr) continue;  // a consumer that was left behind
     if (ready.ok()) ready = FillRequests();
     if (!ready.ok() && ready.code() == Errc::kGap) {
       gap_ = ready.error();
@@ -165,7 +166,15 @@ Status NatsReader::VerifyPlace() {
     return info.error();
   }
   verify_ = false;
-  return CheckPlace(*info);
+  TRY(CheckPlace(*info));
+  int pending = 0;
+  if (!next_.has_value() || info->last_seq < *next_) return Ok();
+  if (natsSubscription_GetPending(subscription_.get(), &pending, nullptr) == NATS_OK && pending > 0) return Ok();
+  // The stream has our next message but the consumer does not send it: it lives on a replica that does not catch up (seen with
+  // 2.9 after a node came back). A new one may live elsewhere.
+  Detach();
+  retry_at_ = steady_clock::now();
+  return Ok();
 }
 
 Status NatsReader::CheckPlace(const StreamInfo& info) const {
