@@ -127,6 +127,13 @@ class LogReader {
   virtual Result<Message> Next(SteadyTime deadline, std::stop_token stop) = 0;
 };
 
+// What a node says of itself beside the log, for `runnel status`.
+struct Note {
+  std::string key;
+  WallTime stored_at;
+  std::string text;
+};
+
 // One log. Thread-safe; writers and readers must not outlive it.
 class Log {
  public:
@@ -152,6 +159,11 @@ class Log {
 
   // Gives up all messages before `seq`; returns when they can no longer be read by new readers.
   virtual Status TrimBefore(StreamSeq seq) = 0;
+
+  // Notes of nodes: the last one of each key is kept, outside the log, without any promise but best effort. Keys are
+  // [A-Za-z0-9_-]{1,64}, texts at most 16 KiB. An adapter without a place for them answers kUnsupported.
+  virtual Status PutNote(const Note& note) { return Error(Errc::kUnsupported, note.key + ": this bus keeps no notes"); }
+  virtual Result<std::vector<Note>> Notes() { return Error(Errc::kUnsupported, "this bus keeps no notes"); }
 };
 
 }  // namespace runnel::bus

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "bus/file/appender.h"
+#include "bus/file/file_notes.h"
 #include "bus/file/file_reader.h"
 #include "bus/file/file_writer.h"
 #include "bus/file/locator.h"
@@ -53,6 +54,8 @@ class FileLog : public Log {
                                               std::stop_token stop) override;
   Result<std::unique_ptr<LogReader>> Read(StartAt start) override;
   Status TrimBefore(StreamSeq seq) override;
+  Status PutNote(const Note& note) override { return file::PutNote(dir_.path(), note); }
+  Result<std::vector<Note>> Notes() override { return GetNotes(dir_.path()); }
 
  private:
   Result<FileReader::Start> Locate(const LeaderState& leader, const StartAt& start);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "bus/nats/jetstream.h"
+#include "bus/nats/nats_notes.h"
 #include "bus/nats/nats_reader.h"
 #include "bus/nats/nats_writer.h"
 #include "bus/nats/session.h"
@@ -67,6 +68,8 @@ class NatsLog : public Log {
                                               std::stop_token stop) override;
   Result<std::unique_ptr<LogReader>> Read(StartAt start) override;
   Status TrimBefore(StreamSeq seq) override;
+  Status PutNote(const Note& note) override;
+  Result<std::vector<Note>> Notes() override;
 
  private:
   Result<std::shared_ptr<Session>> Control();
@@ -189,6 +192,16 @@ Result<std::unique_ptr<LogWriter>> NatsLog::TakeOver(const TakeOverDecision& dec
 
 Result<std::unique_ptr<LogReader>> NatsLog::Read(StartAt start) {
   return NatsReader::Open(endpoint_, next_server_++, name_, start);
+}
+
+Status NatsLog::PutNote(const Note& note) {
+  TRY_ASSIGN(const std::shared_ptr<Session> session, Control());
+  return nats::PutNote(*session, database_, note);
+}
+
+Result<std::vector<Note>> NatsLog::Notes() {
+  TRY_ASSIGN(const std::shared_ptr<Session> session, Control());
+  return GetNotes(*session, database_);
 }
 
 Status NatsLog::TrimBefore(StreamSeq seq) {
