@@ -1,0 +1,329 @@
+// The start of a published database: what the log, the page table and the WAL say decides how it goes on (start_plan.h), and
+// whatever has to be sent first (a snapshot, a delta) is sent here.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bus/find.h"
+#include "ltx/base/bytes.h"
+#include "ltx/base/log.h"
+#include "ltx/format/checksum.h"
+#include "ltx/format/decoder.h"
+#include "publisher/database.h"
+#include "publisher/table_owner.h"
+
+namespace runnel::publisher {
+namespace {
+
+// How far back from the log's tail its last commit is looked for.
+constexpr uint32_t kTailStepsMax = 10000;
+constexpr size_t kChangeCounterOffset = 24;
+
+bus::CaptureTime Now() { return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()); }
+
+// Copies the page checksums of one LTX into the table.
+Status ApplyToTable(ltx::PageTable& table, ltx::ByteSource& source) {
+  ltx::Decoder decoder(source);
+  TRY_ASSIGN(ltx::Header header, decoder.Begin());
+  if (header.max_txid <= table.position().txid) return Ok();
+  TRY(table.Reserve(Pgno(std::max(header.commit, uint32_t{1}))));
+  while (true) {
+    TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
+    if (!page) break;
+    table.Set(page->pgno, ltx::PageChecksum(page->pgno, page->data), header.max_txid);
+  }
+  TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
+  if (header.commit < table.page_count()) table.Truncate(header.commit, header.max_txid);
+  table.SetPosition({header.max_txid, trailer.post_apply_checksum}, header.commit);
+  return Ok();
+}
+
+}  // namespace
+
+Status DatabasePublisher::Open(std::stop_token stop) {
+  struct stat st {};
+  if (::stat(config_.path.c_str(), &st) != 0) {
+    return errno == ENOENT ? Error(Errc::kNotFound, config_.path + ": no such database file")
+                           : ErrnoError(errno, config_.path);
+  }
+  inode_ = st.st_ino;
+  CaptureOptions options = config_.capture;
+  options.path = config_.path;
+  options.drain = [this](std::chrono::steady_clock::time_point deadline) { return DrainFor(deadline); };
+  TRY_ASSIGN(capture_, Capture::Open(options, hub_));
+  builder_ = std::make_unique<LtxBuilder>(capture_->page_size());
+  TRY_ASSIGN(backlog_, Backlog::Open(state_dir_, config_.backlog_bytes_max));
+  TRY(LoadTable());
+  TRY_ASSIGN(log_, bus::OpenLog(config_.bus_url, config_.bus));
+  if (stop.stop_requested()) return Error(Errc::kCancelled, "stopped");
+  return Ok();
+}
+
+Status DatabasePublisher::LoadTable() {
+  std::error_code ec;
+  std::filesystem::create_directories(state_dir_, ec);
+  if (ec) return ErrnoError(ec.value(), "create " + state_dir_);
+  Result<std::unique_ptr<ltx::PageTable>> table = ltx::PageTable::Open(state_dir_ + "/pages");
+  if (!table.ok()) {
+    if (table.code() == Errc::kNotFound) return Ok();
+    if (table.code() != Errc::kCorrupt) return table.error();
+    Log(Level::kWarn, "page_table_unusable", {{"db", config_.name}, {"err", table.error().message()}});
+    return Ok();
+  }
+  if ((*table)->position().txid == Txid() || (*table)->page_size() != capture_->page_size()) return Ok();
+  TableOwner owner = LoadOwner(**table);
+  lineage_ = owner.lineage;
+  epoch_ = bus::Epoch(owner.epoch);
+  change_counter_ = owner.change_counter;
+  ledger_ = std::make_unique<PageLedger>(std::move(*table));
+  return Ok();
+}
+
+Status DatabasePublisher::Start(std::stop_token stop) {
+  TRY(log_->Create());
+  SenderOptions options;
+  options.database = config_.name;
+  options.node = node_;
+  options.page_size = capture_->page_size();
+  options.on_progress = [capture = capture_.get()] { capture->Wake(); };
+  sender_ = std::make_unique<Sender>(*log_, options);
+
+  TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
+  StartFacts facts;
+  facts.head = head;
+  facts.page_size = capture_->page_size();
+  facts.new_lineage = config_.new_lineage;
+  if (ledger_ != nullptr) facts.table = TableFacts{lineage_, ledger_->table().position()};
+  StartPlan plan = PlanStart(facts);
+  Log(Level::kInfo, "publisher_starts", {{"db", config_.name}, {"log_position", ToString(head.position)},
+                                         {"reason", plan.reason}});
+  return StartWith(plan, head, stop);
+}
+
+Status DatabasePublisher::StartWith(const StartPlan& plan, const LogHead& head, std::stop_token stop) {
+  switch (plan.action) {
+    case StartAction::kRefuse: return Error(Errc::kRefused, config_.path + ": " + plan.reason);
+    case StartAction::kNewLineage: {
+      ledger_.reset();
+      return PublishSnapshot(head, bus::Lineage::Random(), Txid(1), stop);
+    }
+    case StartAction::kSnapshotAgain: {
+      return PublishSnapshot(head, lineage_, SkipLostTxids(ledger_->table().position().txid), stop);
+    }
+    case StartAction::kAdopt: return Adopt(head, stop);
+    case StartAction::kRollForward: {
+      TRY(RollForward(head, stop));
+      return ContinueFrom(head, stop);
+    }
+    case StartAction::kContinue: return ContinueFrom(head, stop);
+    case StartAction::kCompareFrom: {
+      TRY_ASSIGN(std::optional<Txid> first, backlog_->FirstTxid());
+      if (first && *first <= head.position.txid.Next()) {
+        TRY(Lead(head, stop));
+        TRY(DrainBacklog(head, stop));
+        TRY_ASSIGN(LogHead drained, ReadLogHead(*log_));
+        if (drained.position == ledger_->table().position()) return ContinueFrom(drained, stop);
+        return CompareImage(drained, stop);
+      }
+      return CompareImage(head, stop);
+    }
+  }
+  return Ok();
+}
+
+// The table is behind what the log has acknowledged (killed between the ack and the note): the log itself says what is missing.
+Status DatabasePublisher::RollForward(const LogHead& head, std::stop_token stop) {
+  ltx::PageTable& table = ledger_->table();
+  TRY_ASSIGN(std::optional<bus::StreamSeq> seq, bus::FindTxid(*log_, table.position().txid.Next()));
+  if (!seq) return Error(Errc::kRefused, config_.path + ": the log no longer holds what follows " + ToString(table.position()));
+  TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{*seq}));
+  std::string chunks;
+  while (table.position().txid < head.position.txid) {
+    TRY_ASSIGN(bus::Message message, reader->Next(std::chrono::steady_clock::now() + std::chrono::seconds(10), stop));
+    TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message.payload));
+    if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
+      for (const bus::Entry& entry : commits->entries) {
+        ltx::BytesSource source(AsBytes(entry.ltx));
+        TRY(ApplyToTable(table, source));
+      }
+    } else if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
+      if (chunk->index == 0) chunks.clear();
+      chunks += chunk->data;
+      if (!chunk->last) continue;
+      ltx::BytesSource source(AsBytes(chunks));
+      TRY(ApplyToTable(table, source));
+      chunks = std::string();
+    }
+  }
+  if (table.position() != head.position || !table.Verify()) {
+    return Error(Errc::kRefused, config_.path + ": the page table at " + ToString(table.position()) +
+                                     " does not lead to the log's " + ToString(head.position));
+  }
+  std::unique_ptr<PageLedger> old = std::move(ledger_);
+  ledger_ = std::make_unique<PageLedger>(old->TakeTable());
+  return Ok();
+}
+
+// No page table: only an image that is exactly the log's may go on with it.
+Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
+  TRY_ASSIGN(ImagePin image, capture_->PinImage());
+  PageSize page_size = capture_->page_size();
+  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(state_dir_ + "/pages", page_size));
+  TRY(table->Reserve(Pgno(std::max(image.page_count, uint32_t{1}))));
+  std::vector<std::byte> page(page_size.raw());
+  Checksum sum = Checksum::Empty();
+  for (uint32_t raw = 1; raw <= image.page_count; ++raw) {
+    Pgno pgno(raw);
+    if (pgno == LockPage(page_size)) continue;
+    TRY(capture_->ReadImagePage(pgno, page));
+    Checksum checksum = ltx::PageChecksum(pgno, page);
+    table->Set(pgno, checksum, head.position.txid);
+    sum = sum.Toggle(checksum);
+    if (raw == 1) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
+  }
+  if (sum != head.position.checksum) {
+    return Error(Errc::kRefused, config_.path + ": the log is at " + ToString(head.position) +
+                                     ", this database's checksum is " + ToString(sum) +
+                                     ": another database, or another state of it; if it shall replace the log's history, "
+                                     "say so with --new-lineage");
+  }
+  table->SetPosition(head.position, image.page_count);
+  lineage_ = head.lineage;
+  StoreOwner(*table, {lineage_, head.epoch.raw(), head.position.txid.raw(), image.at, inode_, change_counter_});
+  ledger_ = std::make_unique<PageLedger>(std::move(table));
+  Log(Level::kInfo, "log_adopted", {{"db", config_.name}, {"position", ToString(head.position)}});
+  return Lead(head, stop);
+}
+
+Result<std::optional<WalPosition>> DatabasePublisher::WalPositionOf(const LogHead& head) {
+  TableOwner owner = LoadOwner(ledger_->table());
+  if (owner.txid == head.position.txid.raw()) return std::optional(owner.wal);
+  return ReadLastWalPosition(*log_, head, kTailStepsMax);
+}
+
+Status DatabasePublisher::ContinueFrom(const LogHead& head, std::stop_token stop) {
+  TRY_ASSIGN(std::optional<WalPosition> at, WalPositionOf(head));
+  if (at) {
+    TRY_ASSIGN(bool resumed, capture_->ResumeAt(*at, ledger_->page_count()));
+    if (resumed) {
+      Log(Level::kInfo, "wal_continues", {{"db", config_.name}, {"position", ToString(head.position)},
+                                          {"frame", uint64_t{at->frame}}});
+      return Lead(head, stop);
+    }
+  }
+  if (!ledger_->table().Verify()) {
+    // A power cut can leave the table half old: then nothing proves which pages changed.
+    Log(Level::kWarn, "page_table_damaged", {{"db", config_.name}, {"position", ToString(head.position)}});
+    ledger_.reset();
+    return Adopt(head, stop);
+  }
+  return CompareImage(head, stop);
+}
+
+// The WAL no longer holds the point: commits were made and checkpointed while we were away, or the log lost its end. What differs
+// from the table, or changed behind the head, is published as one delta.
+Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop) {
+  TRY_ASSIGN(ImagePin image, capture_->PinImage());
+  PageSize page_size = capture_->page_size();
+  const ltx::PageTable& table = ledger_->table();
+  CommitFrames changed;
+  changed.end = image.at;
+  changed.page_count = image.page_count;
+  std::vector<std::byte> page(page_size.raw());
+  Checksum sum = Checksum::Empty();
+  uint32_t counter = 0;
+  for (uint32_t raw = 1; raw <= image.page_count; ++raw) {
+    Pgno pgno(raw);
+    if (pgno == LockPage(page_size)) continue;
+    TRY(capture_->ReadImagePage(pgno, page));
+    Checksum checksum = ltx::PageChecksum(pgno, page);
+    ltx::PageEntry known = table.Get(pgno);
+    sum = sum.Toggle(checksum);
+    if (raw > table.page_count() || known.checksum != checksum || known.txid > head.position.txid) {
+      changed.pages.push_back({pgno, 0});
+    }
+    if (raw == 1) counter = LoadBe32(page.data() + kChangeCounterOffset);
+  }
+  bool same = changed.pages.empty() && image.page_count == table.page_count() && table.position() == head.position;
+  if (!same) {
+    TableOwner owner = LoadOwner(ledger_->table());
+    if (counter < owner.change_counter || (owner.inode != 0 && owner.inode != inode_)) {
+      return Error(Errc::kRefused, config_.path + ": is not what was published up to " + ToString(head.position) +
+                                       " (checksum now " + ToString(sum) + (counter < owner.change_counter
+                                           ? ", an older copy" : ", the file was replaced") +
+                                       "); if it shall replace the log's history, say so with --new-lineage");
+    }
+  }
+  change_counter_ = counter;
+  TRY(Lead(head, stop));
+  if (same) {
+    Log(Level::kInfo, "image_unchanged", {{"db", config_.name}, {"position", ToString(head.position)}});
+    return Ok();
+  }
+  LtxSpec spec;
+  spec.min_txid = head.position.txid.Next();
+  spec.max_txid = spec.min_txid;
+  if (table.position().txid > head.position.txid) spec.max_txid = SkipLostTxids(table.position().txid);
+  spec.pre_apply_checksum = head.position.checksum;
+  spec.post_apply_checksum = sum;
+  spec.captured_at = Now();
+  ++stats_.deltas;
+  Log(Level::kWarn, "delta_published", {{"db", config_.name}, {"from", ToString(head.position)},
+                                        {"max_txid", ToString(spec.max_txid)}, {"pages", uint64_t{changed.pages.size()}}});
+  auto read = [&](const PageSource& source) -> Result<Bytes> {
+    TRY(capture_->ReadImagePage(source.pgno, page));
+    return Bytes(page);
+  };
+  TRY(PublishLtx(*sender_, spec, changed, bus::Origin::kDelta, read, stop));
+  return sender_->Flush(stop);
+}
+
+Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineage& lineage, Txid txid,
+                                          std::stop_token stop) {
+  TRY_ASSIGN(ImagePin image, capture_->PinImage());
+  PageSize page_size = capture_->page_size();
+  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(state_dir_ + "/pages", page_size));
+  lineage_ = lineage;
+  TRY(backlog_->Clear());
+  ledger_ = std::make_unique<PageLedger>(std::move(table));
+  CommitFrames all;
+  all.end = image.at;
+  all.page_count = image.page_count;
+  all.pages.reserve(image.page_count);
+  for (uint32_t raw = 1; raw <= image.page_count; ++raw) {
+    if (Pgno(raw) != LockPage(page_size)) all.pages.push_back({Pgno(raw), 0});
+  }
+  TRY(sender_->Lead(head, lineage_, epoch_, Position(), stop));
+  epoch_ = sender_->epoch();
+  LtxSpec spec;
+  spec.min_txid = Txid(1);
+  spec.max_txid = txid;
+  spec.captured_at = Now();
+  ++stats_.snapshots;
+  Log(Level::kInfo, "snapshot_published", {{"db", config_.name}, {"lineage", ToString(lineage_)},
+                                           {"max_txid", ToString(txid)}, {"pages", uint64_t{image.page_count}}});
+  std::vector<std::byte> page(page_size.raw());
+  auto read = [&](const PageSource& source) -> Result<Bytes> {
+    TRY(capture_->ReadImagePage(source.pgno, page));
+    return Bytes(page);
+  };
+  TRY(PublishLtx(*sender_, spec, all, bus::Origin::kSnapshot, read, stop));
+  return sender_->Flush(stop);
+}
+
+Status DatabasePublisher::Lead(const LogHead& head, std::stop_token stop) {
+  TRY(sender_->Lead(head, lineage_, epoch_, head.position, stop));
+  epoch_ = sender_->epoch();
+  ++stats_.leaderships;
+  TableOwner owner = LoadOwner(ledger_->table());
+  owner.lineage = lineage_;
+  owner.epoch = epoch_.raw();
+  StoreOwner(ledger_->table(), owner);
+  return Ok();
+}
+
+}  // namespace runnel::publisher

@@ -1,0 +1,86 @@
+#include "publisher/log_head.h"
+
+#include <utility>
+#include <variant>
+
+#include "ltx/format/header.h"
+#include "ltx/sqlite/wal_format.h"
+
+namespace runnel::publisher {
+namespace {
+
+// Chunks of one unfinished LTX that may have to be stepped over: a terabyte at 512 KiB each.
+constexpr uint32_t kUnfinishedChunksMax = 1u << 21;
+
+// The message before `seq`, nullopt at the beginning of the log. Sequences may have holes.
+Result<std::optional<bus::Message>> Before(bus::Log& log, bus::StreamSeq seq, bus::StreamSeq first) {
+  for (uint64_t back = seq.raw(); back-- > first.raw();) {
+    TRY_ASSIGN(std::optional<bus::Message> found, log.Get(bus::StreamSeq(back)));
+    if (found && found->seq < seq) return found;
+  }
+  return std::optional<bus::Message>();
+}
+
+bool TellsPosition(const bus::Envelope& envelope) {
+  if (const auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) return chunk->last;
+  return !std::holds_alternative<bus::UnknownKind>(envelope.body);
+}
+
+}  // namespace
+
+Result<LogHead> ReadLogHead(bus::Log& log) {
+  LogHead head;
+  TRY_ASSIGN(std::optional<bus::Message> message, log.Tail());
+  if (!message) return head;
+  TRY_ASSIGN(bus::LogInfo info, log.Info());
+  head.tail_seq = message->seq;
+  for (uint32_t step = 0; message && step < kUnfinishedChunksMax; ++step) {
+    Result<bus::Envelope> envelope = bus::Decode(message->payload);
+    if (!envelope.ok()) {
+      return envelope.error().With("message " + std::to_string(message->seq.raw()) + " of " + info.location +
+                                   " is not ours");
+    }
+    if (head.empty) {
+      head.empty = false;
+      head.lineage = envelope->header.lineage;
+      head.epoch = envelope->header.epoch;
+      head.page_size = envelope->header.page_size;
+    }
+    if (TellsPosition(*envelope)) {
+      head.position = envelope->header.position;
+      return head;
+    }
+    TRY_ASSIGN(message, Before(log, message->seq, info.first_seq));
+  }
+  // Nothing but the first chunks of a first snapshot: as good as empty, but the lineage and epoch are known.
+  head.position = Position();
+  return head;
+}
+
+Result<std::optional<WalPosition>> ReadLastWalPosition(bus::Log& log, const LogHead& head, uint32_t messages_max) {
+  TRY_ASSIGN(bus::LogInfo info, log.Info());
+  TRY_ASSIGN(std::optional<bus::Message> message, log.Get(head.tail_seq));
+  for (uint32_t step = 0; message && step < messages_max; ++step) {
+    TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message->payload));
+    if (const auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
+      const bus::Entry& entry = commits->entries.back();
+      if (entry.ltx.size() < ltx::kHeaderBytes) return std::optional<WalPosition>();
+      TRY_ASSIGN(ltx::Header header, ltx::DecodeHeader(AsBytes(entry.ltx).first(ltx::kHeaderBytes)));
+      if (header.wal_bytes == 0 || header.max_txid != head.position.txid) return std::optional<WalPosition>();
+      uint64_t end = header.wal_offset + header.wal_bytes;
+      WalPosition at;
+      at.frame = static_cast<uint32_t>((end - sqlite::kWalHeaderBytes) /
+                                       (sqlite::kFrameHeaderBytes + header.page_size.raw()));
+      at.salt[0] = __builtin_bswap32(header.wal_salt1);
+      at.salt[1] = __builtin_bswap32(header.wal_salt2);
+      at.checksum[0] = static_cast<uint32_t>(entry.wal_checksum >> 32);
+      at.checksum[1] = static_cast<uint32_t>(entry.wal_checksum);
+      return std::optional(at);
+    }
+    if (std::holds_alternative<bus::Chunk>(envelope.body)) return std::optional<WalPosition>();
+    TRY_ASSIGN(message, Before(log, message->seq, info.first_seq));
+  }
+  return std::optional<WalPosition>();
+}
+
+}  // namespace runnel::publisher
