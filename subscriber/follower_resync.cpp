@@ -1,0 +1,197 @@
+// How a follower comes to stand at an exact position: attach, bootstrap from a snapshot, and every way back after a gap, a fork or
+// damage. Nothing here shows readers anything but exact images.
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "bus/find.h"
+#include "ltx/base/bytes.h"
+#include "ltx/base/log.h"
+#include "ltx/format/decoder.h"
+#include "subscriber/follower.h"
+#include "subscriber/log_walk.h"
+
+namespace runnel::subscriber {
+namespace {
+
+using std::chrono::steady_clock;
+
+// From the trailer, unverified: the image it names is proven by comparing.
+Checksum PostApplyChecksumOf(const std::string& file) {
+  if (file.size() < ltx::kTrailerBytes) return Checksum();
+  return Checksum(LoadBe64(AsBytes(file).last(ltx::kTrailerBytes).data()));
+}
+
+}  // namespace
+
+Status Follower::Connect(std::stop_token stop) {
+  if (log_ == nullptr) {
+    TRY_ASSIGN(log_, bus::OpenLog(config_.bus_url, config_.bus));
+  }
+  if (replica_ == nullptr) TRY(AttachReplica());
+  if (replica_ != nullptr && !replica_->state().exact) {
+    Status located = LocateImage(stop);
+    if (!located.ok() && !needs_heal_) return located;
+  }
+  return Ok();
+}
+
+Status Follower::AttachReplica() {
+  std::error_code ec;
+  if (!std::filesystem::exists(config_.replica.path, ec)) return Ok();
+  Result<std::unique_ptr<replica::Replica>> attached = replica::Replica::Attach(config_.replica);
+  if (!attached.ok() && attached.code() == Errc::kNotFound) return Ok();  // a bootstrap that did not get to its end
+  if (!attached.ok()) return attached.error();
+  replica_ = std::move(*attached);
+  const replica::ReplicaState& state = replica_->state();
+  lineage_.bytes = state.lineage;
+  stats_.applied = state.at;
+  stats_.head = std::max(stats_.head, state.at);
+  Log(Level::kInfo, "replica_attached", {{"db", config_.name}, {"position", ToString(state.at)},
+                                         {"exact", state.exact}});
+  return Ok();
+}
+
+// After a crash the image may stand at any commit since the last durable position; its checksum says at which.
+Status Follower::LocateImage(std::stop_token stop) {
+  const replica::ReplicaState& state = replica_->state();
+  std::optional<Position> found;
+  if (!state.foreign_write) {
+    TRY_ASSIGN(std::optional<bus::StreamSeq> seq, bus::FindTxid(*log_, state.durable.txid));
+    auto look = [&](const WalkedLtx& ltx) -> Result<bool> {
+      Position position{ltx.entry.max_txid, ltx.header.position.checksum};
+      if (!ltx.entry.ltx.empty()) position.checksum = PostApplyChecksumOf(ltx.entry.ltx);
+      if (position.checksum == state.image) found = position;
+      return !found;
+    };
+    if (seq) TRY(WalkLog(*log_, *seq, look, stop));
+  }
+  if (!found) return NeedsHeal(state.note);
+  Log(Level::kInfo, "image_located", {{"db", config_.name}, {"position", ToString(*found)}});
+  replica::CommitPoint point;
+  point.post = *found;
+  point.page_count = state.page_count;
+  TRY(replica_->Begin(state.page_size));
+  TRY(replica_->Commit(point));
+  stats_.applied = *found;
+  return Ok();
+}
+
+Status Follower::OpenReader() {
+  reader_.reset();
+  TRY_ASSIGN(bus::LogInfo info, log_->Info());
+  std::optional<bus::StreamSeq> start;
+  if (replica_ == nullptr) {
+    TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_));
+    if (place) start = place->seq;
+    Status waiting = Ok();
+    if (!start) waiting = Error(Errc::kNotFound, "the log holds no snapshot yet; waiting for the publisher to write one");
+    Report(FollowerState::kBootstrapping, waiting);
+  } else {
+    TRY_ASSIGN(start, bus::FindTxid(*log_, stats_.applied.txid.Next()));
+  }
+  // The end was asked before the search, so nothing appended meanwhile is passed over.
+  TRY_ASSIGN(reader_, log_->Read(bus::FromSequence{start ? *start : info.last_seq.Next()}));
+  if (replica_ != nullptr && stats_.state != FollowerState::kFollowing) Report(FollowerState::kFollowing, Ok());
+  return Ok();
+}
+
+// A gap or damage at our position. The first time the log is simply read again; when that leads to the same place, the replica is
+// healed to the log's head. It keeps showing its last exact image meanwhile.
+Status Follower::Resync(const std::string& why) {
+  ++stats_.resyncs;
+  Report(FollowerState::kResyncing, Error(Errc::kGap, why));
+  reader_.reset();
+  interruption_.reset();
+  pending_.clear();
+  pending_bytes_ = 0;
+  pending_messages_ = 0;
+  if (resynced_at_ == stats_.applied.txid && replica_ != nullptr) needs_heal_ = true;
+  resynced_at_ = stats_.applied.txid;
+  return Ok();
+}
+
+Status Follower::Heal(std::stop_token stop) {
+  reader_.reset();
+  Healer healer(*log_, *replica_, config_.replica.path + "-runnel/heal");
+  Result<HealReport> healed = healer.ToHead(stop);
+  if (!healed.ok()) {
+    Report(FollowerState::kStalled, healed.error());
+    // Passing or not, the way out is the same: look again, the last exact image stays visible.
+    return healed.code() == Errc::kGap || healed.code() == Errc::kCorrupt ? healed.error().As(Errc::kUnavailable)
+                                                                         : healed.error();
+  }
+  needs_heal_ = false;
+  resynced_at_ = Txid();
+  lineage_ = healed->lineage;
+  epoch_ = healed->epoch;
+  stats_.repaired_pages += healed->pages;
+  Log(Level::kWarn, "replica_healed", {{"db", config_.name}, {"position", ToString(healed->position)},
+                                       {"pages", healed->pages}});
+  stats_.head = healed->position;
+  stats_.applied = healed->position;
+  stats_.applied_captured_at = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+  ++stats_.visible_commits;
+  return OpenReader();
+}
+
+// No replica yet: the snapshot becomes a new image file, verified before it gets its name.
+Status Follower::Bootstrap(ltx::ByteSource& source, const bus::Header& header) {
+  ltx::Decoder decoder(source);
+  TRY_ASSIGN(ltx::Header ltx_header, decoder.Begin());
+  replica::ImageOptions options;
+  options.path = config_.replica.path;
+  options.page_size = ltx_header.page_size;
+  options.replace = config_.replace;
+  TRY_ASSIGN(std::unique_ptr<replica::ReplicaImage> image, replica::ReplicaImage::Create(options));
+  while (true) {
+    TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
+    if (!page) break;
+    TRY(image->AddPage(page->pgno, page->data));
+  }
+  TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
+  Position position{ltx_header.max_txid, trailer.post_apply_checksum};
+  replica::ReplicaImage::Final final;
+  final.lineage = header.lineage.bytes;
+  final.position = position;
+  final.page_count = ltx_header.commit;
+  TRY(image->Finish(final));
+  image.reset();
+  TRY(AttachReplica());
+  lineage_ = header.lineage;
+  epoch_ = header.epoch;
+  Log(Level::kInfo, "replica_bootstrapped", {{"db", config_.name}, {"position", ToString(position)},
+                                             {"pages", uint64_t{ltx_header.commit}}});
+  return Ok();
+}
+
+// A few pages of the background scrub; what differs from the page table is fetched from the log and repaired under the readers.
+Status Follower::ScrubStep(std::stop_token stop) {
+  if (config_.scrub_interval.count() == 0 || steady_clock::now() - scrubbed_at_ < config_.scrub_interval) return Ok();
+  scrubbed_at_ = steady_clock::now();
+  TRY_ASSIGN(replica::ScrubReport report, replica_->Scrub(config_.scrub_pages));
+  if (report.mismatches.empty()) return Ok();
+  Log(Level::kWarn, "scrub_found_damage", {{"db", config_.name}, {"pages", uint64_t{report.mismatches.size()}},
+                                           {"pgno", uint64_t{report.mismatches.front().raw()}}});
+  Healer healer(*log_, *replica_, std::string());
+  TRY_ASSIGN(uint64_t repaired,
+             healer.RepairPages(std::set<Pgno>(report.mismatches.begin(), report.mismatches.end()), std::move(stop)));
+  stats_.repaired_pages += repaired;
+  Log(Level::kInfo, "scrub_repaired", {{"db", config_.name}, {"pages", repaired}});
+  return Ok();
+}
+
+bool Follower::WaitFor(Txid txid, steady_clock::time_point deadline, std::stop_token stop) {
+  MutexLock lock(mutex_);
+  while (snapshot_.applied.txid < txid) {
+    if (!applied_.WaitUntil(mutex_, stop, deadline)) return snapshot_.applied.txid >= txid;
+  }
+  return true;
+}
+
+}  // namespace runnel::subscriber

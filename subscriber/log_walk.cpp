@@ -1,0 +1,67 @@
+#include "subscriber/log_walk.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "ltx/base/bytes.h"
+#include "subscriber/chunk_source.h"
+
+namespace runnel::subscriber {
+namespace {
+
+// What lies in the log comes at once; a wait this long means that the bus has gone away.
+constexpr std::chrono::seconds kNextWait{10};
+
+// Visits a chunked LTX. The message that interrupted it, if any, is to be handled next.
+Result<bool> VisitChunks(bus::LogReader& reader, bus::Envelope first, const LtxVisitor& visit, std::stop_token stop,
+                         bus::StreamSeq& seq, std::optional<bus::Message>& next) {
+  bus::Header header = first.header;
+  bus::Entry entry = std::get<bus::Chunk>(first.body).entry;
+  ChunkSource source(reader, std::move(first), std::move(stop));
+  Result<bool> visited = visit({header, entry, source});
+  seq = std::max(seq, source.last_seq());
+  if (source.interruption()) {
+    next = source.interruption();
+    return true;
+  }
+  return visited;
+}
+
+}  // namespace
+
+Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std::stop_token stop) {
+  TRY_ASSIGN(bus::LogInfo info, log.Info());
+  if (start > info.last_seq) return Ok();
+  TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log.Read(bus::FromSequence{start}));
+  std::optional<bus::Message> next;
+  bus::Epoch epoch;
+  bus::StreamSeq seq;
+  bool more = true;
+  while (more && (next || seq < info.last_seq)) {
+    if (!next) {
+      TRY_ASSIGN(next, reader->Next(std::chrono::steady_clock::now() + kNextWait, stop));
+    }
+    bus::Message message = std::move(*next);
+    next.reset();
+    seq = message.seq;
+    TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message.payload));
+    if (std::holds_alternative<bus::TakeOverMarker>(envelope.body)) epoch = envelope.header.epoch;
+    if (envelope.header.epoch < epoch) continue;
+    if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
+      for (const bus::Entry& entry : commits->entries) {
+        ltx::BytesSource source(AsBytes(entry.ltx));
+        TRY_ASSIGN(more, visit({envelope.header, entry, source}));
+        if (!more) break;
+      }
+    } else if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body); chunk != nullptr && chunk->index == 0) {
+      TRY_ASSIGN(more, VisitChunks(*reader, std::move(envelope), visit, stop, seq, next));
+    }
+  }
+  return Ok();
+}
+
+}  // namespace runnel::subscriber
