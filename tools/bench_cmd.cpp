@@ -1,0 +1,198 @@
+// runnel bench: the numbers the README quotes, measured on this machine in one run, as JSON. Real SQLite writers, the real nodes as
+// child processes, the real bus. Rates with and without us are measured in turn, so that a machine whose speed drifts is fair.
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "ltx/base/time.h"
+#include "tools/bench_parts.h"
+#include "tools/command.h"
+#include "tools/version.h"
+
+namespace runnel::tools {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+struct BenchOptions {
+  std::string bus = "file";
+  std::vector<std::string> only;
+  int time_s = 5;
+  int pairs = 3;
+  double sustained_rate = 20000;
+  uint64_t catchup_mib = 512;
+};
+
+// One publisher and one subscriber over a log of their own.
+struct Rig {
+  BenchDir dir;
+  std::string source = dir / "source.db";
+  std::string replica = dir / "replica.db";
+  std::string bus;
+  std::unique_ptr<BenchChild> publisher;
+  std::unique_ptr<BenchChild> subscriber;
+};
+
+std::string Self() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
+
+// A bus given as a URL ends in the database's name; each scenario gets a log of its own.
+std::string BusFor(const BenchOptions& options, const Rig& rig, const std::string& scenario) {
+  if (options.bus == "file") return "file://" + (rig.dir / "bus") + "/" + scenario;
+  return options.bus + "_" + scenario + "_" + std::to_string(::getpid());
+}
+
+Status Attach(Rig& rig, bool with_subscriber) {
+  TRY_ASSIGN(rig.publisher, BenchChild::Start({Self(), "publish", "--http", "off", rig.source, rig.bus}, rig.dir / "publisher.log"));
+  if (!with_subscriber) return Ok();
+  TRY_ASSIGN(rig.subscriber,
+             BenchChild::Start({Self(), "subscribe", "--http", "off", rig.bus, rig.replica}, rig.dir / "subscriber.log"));
+  return Ok();
+}
+
+nlohmann::json MemoryOf(const BenchChild& child) {
+  BenchChild::Memory memory = child.memory();
+  return {{"peak_rss_kib", memory.peak_kib}, {"anonymous_kib", memory.anonymous_kib}};
+}
+
+std::vector<double> Delays(const std::vector<BenchClock::time_point>& committed,
+                           const std::vector<BenchClock::time_point>& seen, size_t skip) {
+  std::vector<double> delays;
+  for (size_t i = skip; i < std::min(committed.size(), seen.size()); ++i) {
+    delays.push_back(std::max(0.0, std::chrono::duration<double, std::milli>(seen[i] - committed[i]).count()));
+  }
+  return delays;
+}
+
+// Time from COMMIT returning in the application to the row being seen through an ordinary connection to the replica.
+Result<nlohmann::json> Latency(const BenchOptions& options, double rate, const std::string& name, int time_s) {
+  Rig rig;
+  rig.bus = BusFor(options, rig, name);
+  TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, "NORMAL"));
+  TRY(writer->Fill(100, 100, 100));
+  TRY(Attach(rig, true));
+  BenchReader reader(rig.replica);
+  if (!reader.Await(100, BenchClock::now() + seconds(20))) return Error(Errc::kTimeout, name + ": no replica within 20 s");
+  TRY(writer->Run(rate, seconds(1)));  // warm
+  size_t warm = writer->committed_at().size();
+  BenchClock::time_point start = BenchClock::now();
+  TRY(writer->Run(rate, seconds(time_s)));
+  double written = static_cast<double>(writer->committed_at().size() - warm);
+  double took = std::chrono::duration<double>(BenchClock::now() - start).count();
+  BenchClock::time_point stopped = BenchClock::now();
+  bool caught_up = reader.Await(writer->committed_at().size(), BenchClock::now() + seconds(60));
+  double drain_ms = std::chrono::duration<double, std::milli>(BenchClock::now() - stopped).count();
+  nlohmann::json result = {{"rate_asked", rate}, {"rate", written / took}, {"caught_up", caught_up}, {"drain_ms", drain_ms},
+                           {"publisher", MemoryOf(*rig.publisher)}, {"subscriber", MemoryOf(*rig.subscriber)},
+                           {"publisher_cpu_s", rig.publisher->cpu_seconds()}, {"subscriber_cpu_s", rig.subscriber->cpu_seconds()}};
+  std::vector<double> delays = Delays(writer->committed_at(), reader.Stop(), warm);
+  result["commits"] = delays.size();
+  result["p50_ms"] = Quantile(delays, 0.5);
+  result["p99_ms"] = Quantile(delays, 0.99);
+  return result;
+}
+
+// The application's own commit rate, with the publisher attached and without, in turn.
+Result<nlohmann::json> Overhead(const BenchOptions& options, const std::string& synchronous) {
+  std::vector<double> ratios;
+  nlohmann::json pairs = nlohmann::json::array();
+  for (int pair = 0; pair < options.pairs; ++pair) {
+    double rates[2] = {0, 0};
+    for (int with : {pair % 2, 1 - pair % 2}) {
+      Rig rig;
+      rig.bus = BusFor(options, rig, "overhead" + synchronous + std::to_string(pair));
+      TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, synchronous));
+      TRY(writer->Fill(1000, 100, 1000));
+      if (with == 1) TRY(Attach(rig, false));
+      TRY(writer->Run(0, milliseconds(1500)));  // the WAL finds its size, the publisher its place
+      size_t before = writer->committed_at().size();
+      TRY(writer->Run(0, seconds(options.time_s)));
+      rates[with] = static_cast<double>(writer->committed_at().size() - before) / options.time_s;
+    }
+    ratios.push_back(rates[1] / rates[0]);
+    pairs.push_back({{"without", rates[0]}, {"with", rates[1]}, {"ratio", rates[1] / rates[0]}});
+  }
+  return nlohmann::json{{"synchronous", synchronous}, {"pairs", pairs}, {"ratio_median", Quantile(ratios, 0.5)}};
+}
+
+// How fast a new replica takes over a log that is already there.
+Result<nlohmann::json> CatchUp(const BenchOptions& options) {
+  Rig rig;
+  rig.bus = BusFor(options, rig, "catchup");
+  TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, "NORMAL"));
+  TRY(writer->Fill(10, 100, 10));
+  TRY(Attach(rig, true));
+  {
+    BenchReader reader(rig.replica);
+    if (!reader.Await(10, BenchClock::now() + seconds(20))) return Error(Errc::kTimeout, "catchup: no replica within 20 s");
+  }
+  rig.subscriber.reset();  // away while the log grows
+  uint64_t rows = options.catchup_mib * 1024;
+  TRY(writer->Fill(rows, 1000, 200));
+  TRY_ASSIGN(std::unique_ptr<BenchChild> behind,
+             BenchChild::Start({Self(), "subscribe", "--http", "off", rig.bus, rig.replica}, rig.dir / "subscriber.log"));
+  BenchClock::time_point start = BenchClock::now();
+  BenchReader reader(rig.replica);
+  bool done = reader.Await(rows + 10, BenchClock::now() + seconds(300));
+  double took = std::chrono::duration<double>(BenchClock::now() - start).count();
+  double mib = static_cast<double>(std::filesystem::file_size(rig.source)) / (1 << 20);
+  reader.Stop();
+  return nlohmann::json{{"done", done}, {"database_mib", mib}, {"seconds", took}, {"mib_per_s", mib / took},
+                        {"publisher", MemoryOf(*rig.publisher)}, {"subscriber", MemoryOf(*behind)}};
+}
+
+int Bench(const BenchOptions& options) {
+  using Scenario = std::pair<std::string, std::function<Result<nlohmann::json>()>>;
+  std::vector<Scenario> scenarios = {
+      {"latency_100", [&] { return Latency(options, 100, "latency_100", options.time_s); }},
+      {"latency_1000", [&] { return Latency(options, 1000, "latency_1000", options.time_s); }},
+      {"overhead_normal", [&] { return Overhead(options, "NORMAL"); }},
+      {"overhead_full", [&] { return Overhead(options, "FULL"); }},
+      {"sustained", [&] { return Latency(options, options.sustained_rate, "sustained", options.time_s * 2); }},
+      {"catchup", [&] { return CatchUp(options); }},
+  };
+  nlohmann::json report = {{"runnel", kVersion}, {"bus", options.bus == "file" ? "file" : "given"},
+                           {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}};
+  int code = kExitOk;
+  for (const auto& [name, run] : scenarios) {
+    if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), name) == options.only.end()) continue;
+    std::fprintf(stderr, "bench: %s ...\n", name.c_str());
+    Result<nlohmann::json> result = run();
+    if (result.ok()) {
+      report[name] = std::move(*result);
+    } else {
+      report[name] = {{"error", result.error().message()}};
+      code = kExitFailed;
+    }
+  }
+  std::printf("%s\n", report.dump(2).c_str());
+  return code;
+}
+
+}  // namespace
+
+void AddBench(CLI::App& app, Context& context) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* verb = app.add_subcommand("bench", "Measure latency, overhead, throughput and catch-up on this machine; prints JSON");
+  verb->fallthrough();
+  verb->add_option("--bus", options->bus, "\"file\", or a bus URL whose last part is a prefix for log names");
+  verb->add_option("--only", options->only,
+                   "latency_100, latency_1000, overhead_normal, overhead_full, sustained, catchup")
+      ->delimiter(',');
+  verb->add_option("--time", options->time_s, "Seconds per measurement")->check(CLI::Range(1, 600));
+  verb->add_option("--pairs", options->pairs, "Pairs of runs for the overhead")->check(CLI::Range(1, 100));
+  verb->add_option("--rate", options->sustained_rate, "Commits per second of the sustained run");
+  verb->add_option("--catchup-mib", options->catchup_mib, "Size of the log to catch up with");
+  verb->callback([&context, options] { context.run = [options] { return Bench(*options); }; });
+}
+
+}  // namespace runnel::tools

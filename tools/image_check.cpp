@@ -1,0 +1,63 @@
+#include "tools/image_check.h"
+
+#include <memory>
+#include <vector>
+
+#include "ltx/format/checksum.h"
+#include "ltx/sqlite/live/live_db.h"
+#include "publisher/capture.h"
+#include "subscriber/replica/position_file.h"
+
+namespace runnel::tools {
+namespace {
+
+// A replica commits thousands of times a second; image and note are read one after the other until both mean the same WAL.
+constexpr int kMatchTriesMax = 2000;
+
+bool Names(const replica::ImageMark& mark, const publisher::WalPosition& at) {
+  return mark.wal.salt[0] == at.salt[0] && mark.wal.salt[1] == at.salt[1] && mark.wal.max_frame == at.frame;
+}
+
+}  // namespace
+
+Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(uint32_t, uint32_t)>& progress) {
+  publisher::WakeHub hub;
+  publisher::CaptureOptions options;
+  options.path = path;
+  options.checkpoint_frames = std::nullopt;
+  TRY_ASSIGN(std::unique_ptr<publisher::Capture> capture, publisher::Capture::Open(options, hub));
+  ImageFacts facts;
+  publisher::ImagePin image;
+  const std::string note = path + "-runnel/position";
+  for (int i = 0; i < kMatchTriesMax && !facts.position; ++i) {
+    TRY_ASSIGN(image, capture->PinImage());
+    Result<std::unique_ptr<replica::PositionFile>> file = replica::PositionFile::Open(note);
+    if (!file.ok()) {
+      if (file.code() == Errc::kNotFound) break;
+      return file.error();
+    }
+    const replica::PositionRecord& record = (*file)->record();
+    if (Names(record.lo, image.at)) facts.position = record.lo.position;
+    if (record.clean && image.at.frame == 0) facts.position = record.lo.position;
+  }
+  PageSize page_size = capture->page_size();
+  facts.page_size = page_size.raw();
+  facts.page_count = image.page_count;
+  facts.checksum = Checksum::Empty();
+  std::vector<std::byte> page(page_size.raw());
+  for (uint32_t raw = 1; raw <= image.page_count; ++raw) {
+    if (Pgno(raw) != LockPage(page_size)) {
+      TRY(capture->ReadImagePage(Pgno(raw), page));
+      facts.checksum = facts.checksum.Toggle(ltx::PageChecksum(Pgno(raw), page));
+    }
+    if (progress && (raw % 4096 == 0 || raw == image.page_count)) progress(raw, image.page_count);
+  }
+  return facts;
+}
+
+Result<std::string> IntegrityCheck(const std::string& path) {
+  TRY_ASSIGN(std::unique_ptr<sqlite::LiveDb> live, sqlite::LiveDb::Open({.path = path}));
+  return live->QueryText("PRAGMA integrity_check");
+}
+
+}  // namespace runnel::tools

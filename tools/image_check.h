@@ -1,0 +1,29 @@
+// The checksum of a database file as one transaction sees it, and the position it should have.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "ltx/base/result.h"
+#include "ltx/format/types.h"
+
+namespace runnel::tools {
+
+struct ImageFacts {
+  uint32_t page_size = 0;
+  uint32_t page_count = 0;
+  Checksum checksum;
+  // Of a replica: the position its subscriber has noted for exactly this image.
+  std::optional<Position> position;
+};
+
+// Pins the image (readers and writers go on), reads every page. `progress` gets pages done and pages in all.
+// Errors: those of opening a live database; kTimeout when no exact image could be pinned.
+Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(uint32_t, uint32_t)>& progress);
+
+// SQLite's own integrity_check: "ok", or what it found.
+Result<std::string> IntegrityCheck(const std::string& path);
+
+}  // namespace runnel::tools

@@ -1,0 +1,30 @@
+// From the configuration file to the settings of the nodes. configs/runnel.yml is the page for people; a test keeps both equal.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "ltx/base/result.h"
+#include "publisher/config.h"
+#include "subscriber/config.h"
+
+namespace runnel::tools {
+
+struct NodeSettings {
+  std::string file;  // that was read; empty: none
+  std::string http = "127.0.0.1:9091";
+  std::chrono::milliseconds ready_lag{10000};
+  publisher::NodeConfig publisher;
+  subscriber::NodeConfig subscriber;
+};
+
+// `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid with line numbers,
+// kNotFound for a file that was asked for.
+Result<NodeSettings> LoadSettings(const std::string& file);
+
+// Settings of one database or replica that was named on the command line: the defaults of the file apply.
+Result<publisher::DatabaseConfig> DatabaseFor(const NodeSettings& settings, const std::string& path, const std::string& bus);
+Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const std::string& bus, const std::string& path);
+
+}  // namespace runnel::tools

@@ -1,0 +1,13 @@
+// The Prometheus metrics of a node, copied from its snapshots at each scrape: runnel_<stage>_<what>_<unit>.
+#pragma once
+
+#include "ltx/base/metrics.h"
+#include "publisher/database.h"
+#include "subscriber/follower.h"
+
+namespace runnel::tools {
+
+void UpdateMetrics(Metrics& metrics, const publisher::DatabaseSnapshot& snapshot);
+void UpdateMetrics(Metrics& metrics, const subscriber::FollowerSnapshot& snapshot);
+
+}  // namespace runnel::tools
