@@ -25,10 +25,21 @@ bool HasTextOnly(std::string_view message, uint32_t a, uint32_t b) {
   }
   return !scanner.failed();
 }
+
+// Whether the message, and what it holds in field `nested` (0: nothing), is made of plain fields. Protobuf would also take
+// groups, which hide fields from a scan.
+bool IsPlain(std::string_view message, uint32_t nested) {
+  WireScanner scanner(message);
+  while (std::optional<WireField> field = scanner.Next()) {
+    if (field->Is(nested, WireType::kDelimited) && !IsPlain(field->bytes, 0)) return false;
+  }
+  return !scanner.failed();
+}
 constexpr uint32_t kHeaderDatabase = 5;
 constexpr uint32_t kHeaderNode = 9;
 constexpr uint32_t kSnapshotRefUrl = 1;
 constexpr uint32_t kSnapshotRefObject = 2;
+constexpr uint32_t kChunkEntry = 1;
 
 }  // namespace
 
@@ -53,6 +64,7 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
         break;
       case kEntriesField:
         if (++parts.entry_count > kEntryCountMax) return Corrupt("too many entries");
+        if (!IsPlain(field->bytes, 0)) return Corrupt("an entry is malformed");
         break;
       case kChunkField:
         parts.has_chunk = true;
@@ -68,6 +80,7 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
   }
   if (scanner.failed()) return Corrupt("not a protobuf message");
   if (!has_header) return Corrupt("no header");
+  if (!IsPlain(parts.chunk, kChunkEntry)) return Corrupt("a chunk is malformed");
   if (!HasTextOnly(parts.snapshot_ref, kSnapshotRefUrl, kSnapshotRefObject)) {
     return Corrupt("the snapshot reference is not text");
   }

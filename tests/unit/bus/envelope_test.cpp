@@ -7,6 +7,7 @@
 
 #include "bus/outline.h"
 #include "ltx/base/bytes.h"
+#include "tests/unit/bus/document_bytes.h"
 
 namespace runnel::bus {
 namespace {
@@ -158,6 +159,16 @@ TEST(Envelope, GoldenBytesOfCommits) {
             "20f8c080c1c1c48203"                    // captured_us 1700000000123000
             "2a04" "4c545831"                       // the LTX file: "LTX1" stands for it here
             "31" "8877665544332211");               // WAL checksum 1122334455667788
+}
+
+TEST(Envelope, ExampleOfTheDocumentIsWhatWeWrite) {
+  std::string bytes = DocumentBytes("bus/ENVELOPE.md");
+  Result<Envelope> got = Decode(bytes);
+  ASSERT_TRUE(got.ok()) << got.error().message();
+  EXPECT_EQ(ToString(got->header.position), "0000000000000007/8123456789abcdef");
+  EXPECT_EQ(std::get<Commits>(got->body).entries.at(0).ltx, "LTX1");
+  Envelope envelope{SomeHeader(7, 7), Commits{{SomeEntry(7, 7, Origin::kCommit, "LTX1")}}};
+  EXPECT_EQ(ToHex(AsBytes(bytes)), ToHex(AsBytes(Encode(envelope))));
 }
 
 TEST(Envelope, TruncatedPayloadIsRefusedOrStillFollowsTheRules) {
@@ -330,6 +341,17 @@ TEST(Envelope, RepeatedHeaderIsRefusedEverywhere) {
   std::string twice = bytes + bytes;
   EXPECT_EQ(Decode(twice).code(), Errc::kCorrupt);
   EXPECT_EQ(DecodeHeader(twice).code(), Errc::kCorrupt);
+}
+
+TEST(Envelope, GroupsThatHideFieldsAreRefused) {
+  Envelope envelope{SomeHeader(7, 7), Commits{{SomeEntry(7, 7, Origin::kCommit, "LTX1")}}};
+  std::string bytes = Encode(envelope);
+  // The entry gets a group (field 9) behind its own fields.
+  std::string entry = bytes.substr(bytes.size() - 28) + FromHex("4b0805" "4c");
+  std::string grouped = bytes.substr(0, bytes.size() - 30) + FromHex("1220") + entry;
+  EXPECT_EQ(Decode(grouped).code(), Errc::kCorrupt);
+  EXPECT_EQ(DecodeOutline(grouped).code(), Errc::kCorrupt);
+  EXPECT_EQ(DecodeHeader(grouped).code(), Errc::kCorrupt);
 }
 
 TEST(Envelope, ForeignBodyIsRefused) {

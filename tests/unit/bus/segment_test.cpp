@@ -9,6 +9,7 @@
 #include "bus/file/log_dir.h"
 #include "bus/file/segment_scanner.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/bus/document_bytes.h"
 
 namespace runnel::bus::file {
 namespace {
@@ -83,6 +84,12 @@ TEST(SegmentFormat, GoldenBytesOfARecord) {
             "0000000000000007" "00060a2418202240"  // sequence, stored at
             "00000005" "9a71bb4c" "00000040"       // payload bytes, payload CRC-32C, bytes known to be on disk
             "68656c6c6f");
+}
+
+TEST(SegmentFormat, ExampleOfTheDocumentIsWhatWeWrite) {
+  std::string out;
+  AppendRecord(out, SomeIncarnation(), StreamSeq(7), Micros(1700000000123456), 64, "hello");
+  EXPECT_EQ(ToHex(AsBytes(DocumentBytes("bus/file/SEGMENT.md"))), ToHex(AsBytes(out)));
 }
 
 TEST(SegmentFormat, GoldenBytesOfALeaderFile) {
