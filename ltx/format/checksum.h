@@ -1,5 +1,5 @@
 // CRC-64/GO-ISO (Go's crc64.ISO: reflected polynomial 0xD800000000000000, init and final xor all ones; check value of
-// "123456789" is b90956c775a41001), computed by ISA-L, and the page checksum built on it (LTX format, sections 5 and 6).
+// "123456789" is b90956c775a41001), computed by ISA-L, and the page checksum built on it (FORMAT.md).
 #pragma once
 
 #include <cstdint>

@@ -48,9 +48,7 @@ class Merger::Impl {
     uint32_t pgno;
     uint32_t input;
     // Order of a max-heap: the smallest page number is on top, and of equal ones the newest input.
-    bool operator<(const Head& other) const {
-      return pgno != other.pgno ? pgno > other.pgno : input < other.input;
-    }
+    bool operator<(const Head& other) const { return pgno != other.pgno ? pgno > other.pgno : input < other.input; }
   };
 
   Status Advance(uint32_t index);
@@ -102,7 +100,8 @@ Status Merger::Impl::CheckSnapshotPage(const Page& page) {
   Pgno expected = last_pgno_.Next();
   if (expected == LockPage(header_.page_size)) expected = expected.Next();
   if (page.pgno != expected) {
-    return Error(Errc::kCorrupt, NameOf(header_) + ": page " + std::to_string(expected.raw()) + " is in none of the inputs");
+    return Error(Errc::kCorrupt,
+                 NameOf(header_) + ": page " + std::to_string(expected.raw()) + " is in none of the inputs");
   }
   if (sums_) sum_ = sum_.Toggle(PageChecksum(page.pgno, page.data));
   return Ok();
@@ -141,14 +140,15 @@ Result<Checksum> Merger::Impl::CheckAll() const {
     const bool comparable = !older.no_checksum && !newer.no_checksum && newer.min_txid == older.max_txid.Next();
     const Checksum post = inputs_[i - 1].trailer.post_apply_checksum;
     if (comparable && newer.pre_apply_checksum != post) {
-      return Error(Errc::kCorrupt, NameOf(newer) + ": pre-apply checksum " + ToString(newer.pre_apply_checksum) + " after " +
-                                       ToString(post));
+      return Error(Errc::kCorrupt, NameOf(newer) + ": pre-apply checksum " + ToString(newer.pre_apply_checksum) +
+                                       " after " + ToString(post));
     }
   }
   if (header_.no_checksum) return Checksum();
   const Checksum post = inputs_.back().trailer.post_apply_checksum;
   if (sums_ && sum_ != post) {
-    return Error(Errc::kCorrupt, NameOf(header_) + ": pages add up to " + ToString(sum_) + " instead of " + ToString(post));
+    return Error(Errc::kCorrupt,
+                 NameOf(header_) + ": pages add up to " + ToString(sum_) + " instead of " + ToString(post));
   }
   return post;
 }

@@ -58,7 +58,8 @@ class Input {
       TRY_ASSIGN(size_t got, source_.Read(buffer_.subspan(end_)));
       CHECK(got <= buffer_.size() - end_, "a source returns no more than was asked");
       if (got == 0) {
-        return Error(Errc::kCorrupt, "ltx ends at byte " + std::to_string(offset_ + end_) + " within the " + std::string(what));
+        return Error(Errc::kCorrupt,
+                     "ltx ends at byte " + std::to_string(offset_ + end_) + " within the " + std::string(what));
       }
       end_ += got;
     }
@@ -109,9 +110,9 @@ class Decoder::Impl {
   std::unique_ptr<std::byte[]> memory_;  // one page, then the input's buffer
   MutableBytes page_;
   Pgno last_pgno_;
-  Crc64 crc_;            // of the file
-  Crc64 index_crc_;      // of the index entries that the frames seen so far must have
-  uint64_t index_bytes_ = 0;  // and their length
+  Crc64 crc_;                         // of the file
+  Crc64 index_crc_;                   // of the index entries that the frames seen so far must have
+  uint64_t index_bytes_ = 0;          // and their length
   Checksum sum_ = Checksum::Empty();  // of a snapshot's pages
   LegacyFrame legacy_;
 };
@@ -133,7 +134,9 @@ Result<Header> Decoder::Impl::ReadHeader() {
 Status Decoder::Impl::CheckOrder(Pgno pgno) const {
   const Pgno lock_page = LockPage(header_.page_size);
   const std::string name = "page " + std::to_string(pgno.raw());
-  if (pgno.raw() > header_.commit) return Corrupt(name + " is beyond the commit of " + std::to_string(header_.commit) + " pages");
+  if (pgno.raw() > header_.commit) {
+    return Corrupt(name + " is beyond the commit of " + std::to_string(header_.commit) + " pages");
+  }
   if (pgno == lock_page) return Corrupt(name + " is the lock page");
   if (pgno <= last_pgno_) return Corrupt(name + " follows page " + std::to_string(last_pgno_.raw()));
   if (!header_.IsSnapshot()) return Ok();
@@ -144,7 +147,8 @@ Status Decoder::Impl::CheckOrder(Pgno pgno) const {
 
 Status Decoder::Impl::CheckComplete() const {
   if (!header_.IsSnapshot() || last_pgno_ == header_.LastPage()) return Ok();
-  return Corrupt("snapshot of " + std::to_string(header_.commit) + " pages ends with page " + std::to_string(last_pgno_.raw()));
+  return Corrupt("snapshot of " + std::to_string(header_.commit) + " pages ends with page " +
+                 std::to_string(last_pgno_.raw()));
 }
 
 void Decoder::Impl::ExpectInIndex(Pgno pgno, uint64_t offset, uint64_t frame_bytes) {
@@ -237,7 +241,8 @@ Result<Trailer> Decoder::Impl::ReadTail() {
   if (!at_end) return Corrupt("bytes after the trailer");
   const uint64_t expected = Checksum::kFlag | crc_.value();
   if (trailer.file_checksum != expected) {
-    return Corrupt("file checksum " + ToString(Checksum(trailer.file_checksum)) + " instead of " + ToString(Checksum(expected)));
+    return Corrupt("file checksum " + ToString(Checksum(trailer.file_checksum)) + " instead of " +
+                   ToString(Checksum(expected)));
   }
   TRY(Validate(header_, trailer));
   if (header_.IsSnapshot() && !header_.no_checksum && trailer.post_apply_checksum != sum_) {

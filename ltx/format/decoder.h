@@ -1,5 +1,5 @@
-// Reads one LTX file as a stream and believes nothing: every rule of the format is checked (also those the Go decoder lets
-// through, FORMAT.md "Stricter than Go"), memory is one page and one compressed page. Mirror of encoder.h.
+// Reads one LTX file as a stream and believes nothing: every rule of the format is checked (also those the Go decoder
+// lets through, FORMAT.md "Stricter than Go"), memory is one page and one compressed page. Mirror of encoder.h.
 //
 // A caller must not make any page visible before Finish() has returned: only then is the file checksum verified.
 #pragma once
@@ -37,9 +37,9 @@ struct Page {
   Bytes data;  // valid until the next call on the decoder
 };
 
-// REQUIRES: Begin, then Next until it yields nullopt, then Finish. After an error the decoder is dead: every call yields
-// kInvalid, as a call out of order does.
-// Errors of all: kCorrupt with what and where; the source's own errors as they are.
+// REQUIRES: Begin, then Next until it yields nullopt, then Finish. After an error the decoder is dead: every call
+// yields kInvalid, as a call out of order does. Errors of all: kCorrupt with what and where; the source's own errors as
+// they are.
 // Owned by one thread. Reads ahead: the source must hold this one file and nothing else.
 class Decoder {
  public:
@@ -51,8 +51,8 @@ class Decoder {
   Result<Header> Begin();
   // The next page, ascending; nullopt after the last one.
   Result<std::optional<Page>> Next();
-  // Reads index and trailer, verifies index, file checksum, and that nothing follows; for snapshots that track checksums
-  // also the post-apply checksum.
+  // Reads index and trailer, verifies index, file checksum, and that nothing follows; for snapshots that track
+  // checksums also the post-apply checksum.
   Result<Trailer> Finish();
 
  private:

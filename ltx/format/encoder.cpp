@@ -60,7 +60,9 @@ Error Encoder::Refusal(Pgno pgno, Bytes page) const {
   const std::string name = "page " + std::to_string(pgno.raw());
   const Pgno lock_page = LockPage(header_.page_size);
   if (pgno == Pgno()) return Invalid("page number 0");
-  if (pgno.raw() > header_.commit) return Invalid(name + " is beyond the commit of " + std::to_string(header_.commit) + " pages");
+  if (pgno.raw() > header_.commit) {
+    return Invalid(name + " is beyond the commit of " + std::to_string(header_.commit) + " pages");
+  }
   if (pgno == lock_page) return Invalid(name + " is the lock page");
   if (page.size() != header_.page_size.raw()) return Invalid(name + " has " + std::to_string(page.size()) + " bytes");
   if (pgno <= last_pgno_) return Invalid(name + " follows page " + std::to_string(last_pgno_.raw()));

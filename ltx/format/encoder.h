@@ -1,6 +1,6 @@
-// Writes one LTX file after another as streams: header, pages in ascending order, page index, trailer. Memory is one page's
-// compressed form, LZ4's state, and about 3 bytes a page for the index; all of it is kept for the next file, so an encoder
-// that is used again allocates nothing. Mirror of decoder.h.
+// Writes one LTX file after another as streams: header, pages in ascending order, page index, trailer. Memory is one
+// page's compressed form, LZ4's state, and about 3 bytes a page for the index; all of it is kept for the next file, so
+// an encoder that is used again allocates nothing. Mirror of decoder.h.
 //
 // The sink sees one Write for the header, one a page, and usually one for index and trailer together.
 #pragma once
@@ -35,9 +35,9 @@ class StringSink : public ByteSink {
   std::string out_;
 };
 
-// REQUIRES: calls in the order Begin, AddPage*, Finish. Begin may be called at any time and starts a new file, also after an
-// error; what a file left unfinished has written is the sink owner's to discard. After an error only Begin is allowed: other
-// calls yield kInvalid. Errors of all: kInvalid for a broken rule, the sink's own as they are.
+// REQUIRES: calls in the order Begin, AddPage*, Finish. Begin may be called at any time and starts a new file, also
+// after an error; what a file left unfinished has written is the sink owner's to discard. After an error only Begin is
+// allowed: other calls yield kInvalid. Errors of all: kInvalid for a broken rule, the sink's own as they are.
 // Owned by one thread.
 class Encoder {
  public:
@@ -48,7 +48,7 @@ class Encoder {
   Encoder& operator=(const Encoder&) = delete;
 
   Status Begin(const Header& header);
-  // Errors: kInvalid for a page out of order, beyond commit, of wrong size, or the lock page (rules of section 2.6), and in a
+  // Errors: kInvalid for a page out of order, beyond commit, of wrong size, or the lock page, and in a
   // snapshot for a page left out.
   Status AddPage(Pgno pgno, Bytes page);
   // `post_apply_checksum` is ignored (written 0) when the header says no_checksum.

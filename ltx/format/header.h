@@ -43,7 +43,7 @@ struct Trailer {
   bool operator==(const Trailer&) const = default;
 };
 
-// All rules of the format (section 1.1), and that `commit` is a size SQLite can have. Errors: kCorrupt, naming the rule.
+// All rules of the format (FORMAT.md), and that `commit` is a size SQLite can have. Errors: kCorrupt, naming the rule.
 Status Validate(const Header& header);
 // The rules that tie the post-apply checksum to the header. A database of no pages can only be told by its checksum, so
 // commit 0 with no_checksum is an error. Errors: kCorrupt. The file checksum is not looked at.
@@ -51,7 +51,8 @@ Status Validate(const Header& header, const Trailer& trailer);
 
 std::string EncodeHeader(const Header& header);
 void StoreHeader(std::span<std::byte, kHeaderBytes> out, const Header& header);
-Result<Header> DecodeHeader(Bytes bytes);  // REQUIRES nothing; wants exactly kHeaderBytes; reserved bytes may hold anything
+// Wants exactly kHeaderBytes; reserved bytes may hold anything.
+Result<Header> DecodeHeader(Bytes bytes);
 
 // "0000000000000001-0000000000000003.ltx"
 std::string FileName(Txid min_txid, Txid max_txid);

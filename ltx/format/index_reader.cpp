@@ -67,11 +67,15 @@ Status IndexReader::ParseIndex(Bytes index) {
     uint64_t pgno = 0;
     uint64_t offset = 0;
     uint64_t bytes = 0;
-    if (!TakeUvarint(rest, pgno) || !TakeUvarint(rest, offset) || !TakeUvarint(rest, bytes)) return Corrupt("a broken entry");
+    if (!TakeUvarint(rest, pgno) || !TakeUvarint(rest, offset) || !TakeUvarint(rest, bytes)) {
+      return Corrupt("a broken entry");
+    }
     TRY(AddFrame(pgno, offset, bytes, frames_end));
   }
   const uint64_t end = frames_.empty() ? kHeaderBytes : frames_.back().offset + frames_.back().bytes;
-  if (end != frames_end) return Corrupt("frames end at " + std::to_string(end) + " instead of " + std::to_string(frames_end));
+  if (end != frames_end) {
+    return Corrupt("frames end at " + std::to_string(end) + " instead of " + std::to_string(frames_end));
+  }
   const Pgno last = frames_.empty() ? Pgno() : frames_.back().pgno;
   if (header_.IsSnapshot() && last != header_.LastPage()) return Corrupt("a snapshot without its last page");
   return Ok();

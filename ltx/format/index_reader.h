@@ -1,9 +1,9 @@
-// Random access to the pages of one LTX file: the page index is read from the file's tail, then a page costs one read of its
-// frame. For what wants few pages of a large file (repairing one page of a replica from an archive).
+// Random access to the pages of one LTX file: the page index is read from the file's tail, then a page costs one read
+// of its frame. For what wants few pages of a large file (repairing one page of a replica from an archive).
 //
-// It is checked that header and index are sound by themselves, that frames lie end to end, and that a frame is the one the
-// index names. What only a reading of the whole file can tell is not: the file checksum. Check a page by its own checksum
-// (page table) before it is believed.
+// It is checked that header and index are sound by themselves, that frames lie end to end, and that a frame is the one
+// the index names. What only a reading of the whole file can tell is not: the file checksum. Check a page by its own
+// checksum (page table) before it is believed.
 #pragma once
 
 #include <cstdint>
@@ -45,12 +45,12 @@ class IndexReader {
     Pgno pgno;
   };
 
-  // Reads the header, and the tail of the file by one read of at most 32 KiB (what Litestream asks for too), a second one if
-  // the index is longer. The source must outlive the reader. Errors: kCorrupt; the source's own.
+  // Reads the header, and the tail of the file by one read of at most 32 KiB (what Litestream asks for too), a second
+  // one if the index is longer. The source must outlive the reader. Errors: kCorrupt; the source's own.
   static Result<IndexReader> Open(RandomSource& source);
 
   const Header& header() const { return header_; }
-  const Trailer& trailer() const { return trailer_; }  // as stored: the file checksum is not verified
+  const Trailer& trailer() const { return trailer_; }           // as stored: the file checksum is not verified
   const std::vector<Frame>& frames() const { return frames_; }  // by ascending page number
 
   std::optional<Frame> Find(Pgno pgno) const;

@@ -11,7 +11,8 @@ namespace runnel::ltx {
 namespace {
 
 Error WrongLength(size_t got, size_t wanted) {
-  return Error(Errc::kCorrupt, "page decompresses to " + std::to_string(got) + " bytes instead of " + std::to_string(wanted));
+  return Error(Errc::kCorrupt,
+               "page decompresses to " + std::to_string(got) + " bytes instead of " + std::to_string(wanted));
 }
 
 }  // namespace
@@ -59,9 +60,11 @@ Result<size_t> LegacyFrame::Feed(Bytes input) {
   while (!complete_ && taken < input.size()) {
     size_t out_bytes = page_.size() - filled_;
     size_t in_bytes = input.size() - taken;
-    const size_t hint = LZ4F_decompress(context_.get(), page_.data() + filled_, &out_bytes, input.data() + taken, &in_bytes,
-                                        nullptr);
-    if (LZ4F_isError(hint)) return Error(Errc::kCorrupt, std::string("page is not an lz4 frame: ") + LZ4F_getErrorName(hint));
+    const size_t hint =
+        LZ4F_decompress(context_.get(), page_.data() + filled_, &out_bytes, input.data() + taken, &in_bytes, nullptr);
+    if (LZ4F_isError(hint)) {
+      return Error(Errc::kCorrupt, std::string("page is not an lz4 frame: ") + LZ4F_getErrorName(hint));
+    }
     filled_ += out_bytes;
     taken += in_bytes;
     taken_ += in_bytes;

@@ -1,5 +1,5 @@
-// One page as it stands in an LTX file, and the number format of the page index. Private to this room: encoder, decoder and
-// index reader share it.
+// One page as it stands in an LTX file, and the number format of the page index. Private to this room: encoder, decoder
+// and index reader share it.
 //
 //   current frame   pgno u32 | flags u16 = 1 | block bytes N u32 | N bytes, one raw LZ4 block
 //   legacy frame    pgno u32 | flags u16 = 0 | one LZ4 frame, its length known only by parsing it
@@ -17,7 +17,7 @@ struct LZ4F_dctx_s;
 
 namespace runnel::ltx {
 
-inline constexpr size_t kPageHeaderBytes = 6;   // pgno and flags
+inline constexpr size_t kPageHeaderBytes = 6;    // pgno and flags
 inline constexpr size_t kFrameHeaderBytes = 10;  // and the block's length
 inline constexpr uint16_t kPageFlagBlock = 0x1;
 inline constexpr size_t kUvarintBytesMax = 10;

@@ -57,8 +57,8 @@ uint64_t CrcOf(const Slot& slot) {
   return crc.value();
 }
 
-// A kill stops the process between two instructions, and the kernel keeps what was stored: only the compiler could change the
-// order of the stores or split one, and this forbids both.
+// A kill stops the process between two instructions, and the kernel keeps what was stored: only the compiler could
+// change the order of the stores or split one, and this forbids both.
 void StoreInOrder(uint64_t& to, uint64_t value) {
   std::atomic_signal_fence(std::memory_order_seq_cst);
   std::atomic_ref<uint64_t>(to).store(value, std::memory_order_relaxed);
@@ -102,7 +102,9 @@ class Mapping {
     size_ = size;
     return Ok();
   }
-  Status Sync() const { return ::msync(data_, size_, MS_SYNC) == 0 ? Ok() : Status(ErrnoError(errno, "sync page table")); }
+  Status Sync() const {
+    return ::msync(data_, size_, MS_SYNC) == 0 ? Ok() : Status(ErrnoError(errno, "sync page table"));
+  }
   void* data() const { return data_; }
   size_t size() const { return size_; }
 
@@ -237,7 +239,9 @@ Status PageTable::Reserve(Pgno pgno) {
   bytes = (bytes + kGrowthBytes - 1) / kGrowthBytes * kGrowthBytes;
   if (Status allocated = Allocate(impl.fd.get(), kHeadBytes + old_bytes, bytes - old_bytes); !allocated.ok()) {
     // What was added may have holes, and must not be found by the next Open.
-    if (::ftruncate(impl.fd.get(), static_cast<off_t>(kHeadBytes + old_bytes)) != 0) return ErrnoError(errno, impl.path);
+    if (::ftruncate(impl.fd.get(), static_cast<off_t>(kHeadBytes + old_bytes)) != 0) {
+      return ErrnoError(errno, impl.path);
+    }
     return allocated.error().With(impl.path);
   }
   TRY(impl.entry_mapping.Grow(bytes));

@@ -1,12 +1,12 @@
-// For each page of one database: its checksum, and the TXID that last changed it. 16 bytes a page in a memory-mapped file,
-// so that kill -9 loses nothing. It gives pre- and post-apply checksums in O(changed pages), and the pages changed since any
-// TXID it still knows (delta resync).
+// For each page of one database: its checksum, and the TXID that last changed it. 16 bytes a page in a memory-mapped
+// file, so that kill -9 loses nothing. It gives pre- and post-apply checksums in O(changed pages), and the pages
+// changed since any TXID it still knows (delta resync).
 //
 // Invariants:
-//   I1  After SetPosition, the XOR of all entries is the position's checksum (Verify() proves it; a crash between Set and
-//       SetPosition breaks it until the same commit has been applied again, which is idempotent).
-//   I2  Set stores the TXID before the checksum, so whatever a crash leaves, "entry.txid > T or entry.checksum differs from
-//       the image" is true for every page that changed after T.
+//   I1  After SetPosition, the XOR of all entries is the position's checksum (Verify() proves it; a crash between Set
+//       and SetPosition breaks it until the same commit has been applied again, which is idempotent).
+//   I2  Set stores the TXID before the checksum, so whatever a crash leaves, "entry.txid > T or entry.checksum differs
+//       from the image" is true for every page that changed after T.
 //   I3  Pages beyond page_count keep an entry: the TXID of the commit that cut them, checksum 0.
 //   I4  Position and page count change together: a kill leaves both old or both new.
 //   I5  The lock page has no entry: setting it does nothing.
@@ -43,8 +43,9 @@ class PageTable {
   // 64 bytes that belong to the owner of the table (lineage, identity of the file, ...), stored in the table's header.
   static constexpr size_t kOwnerBytes = 64;
 
-  // Errors: kNotFound when there is none, kCorrupt when it is damaged, of another version or byte order (the caller makes a
-  // new one with Create), kExhausted, kIo. A table whose entries do not fit its position is opened: ask Verify().
+  // Errors: kNotFound when there is none, kCorrupt when it is damaged, of another version or byte order (the caller
+  // makes a new one with Create), kExhausted, kIo. A table whose entries do not fit its position is opened: ask
+  // Verify().
   static Result<std::unique_ptr<PageTable>> Open(const std::string& path);
   // A new, empty table in place of whatever is there. A crash leaves the old one or the new one.
   static Result<std::unique_ptr<PageTable>> Create(const std::string& path, PageSize page_size);
@@ -61,7 +62,8 @@ class PageTable {
   // Makes room for pages up to `pgno`. Call before Set. Errors: kExhausted, kIo; the table stays as it is.
   Status Reserve(Pgno pgno);
   void Set(Pgno pgno, Checksum checksum, Txid txid);  // REQUIRES: reserved; pgno > 0
-  // Pages beyond `page_count` leave the database at `txid`: those that are not gone already get that TXID and checksum 0.
+  // Pages beyond `page_count` leave the database at `txid`: those that are not gone yet get that TXID and
+  // checksum 0.
   void Truncate(uint32_t page_count, Txid txid);
   // REQUIRES: page_count reserved.
   void SetPosition(const Position& position, uint32_t page_count);

@@ -1,5 +1,5 @@
-// libFuzzer entry for the LTX decoder and the index reader. Seeds: tests/golden/ltx. File checksums would keep a fuzzer out of
-// everything behind them, so a file that is wrong in its checksum alone is tried with the right one.
+// libFuzzer entry for the LTX decoder and the index reader. Seeds: tests/golden/ltx. File checksums would keep a fuzzer
+// out of everything behind them, so a file that is wrong in its checksum alone is tried with the right one.
 //
 // Checked beyond "no crash": what decodes is written back with the same pages, and random access sees the same pages.
 #include <cstddef>

@@ -82,8 +82,8 @@ TEST(Decoder, ReadsLz4FramePagesOfOlderWriters) {
 }
 
 TEST(Decoder, DoesNotCareHowTheBytesArrive) {
-  for (const char* name : {"go-0.5.17-l0-txid2-incompressible.ltx", "go-0.5.1-legacy-frames.ltx", "lit-512-checksum.ltx",
-                           "litestream-0.5.18/9/0000000000000001-000000000000001c.ltx"}) {
+  for (const char* name : {"go-0.5.17-l0-txid2-incompressible.ltx", "go-0.5.1-legacy-frames.ltx",
+                           "lit-512-checksum.ltx", "litestream-0.5.18/9/0000000000000001-000000000000001c.ltx"}) {
     const std::string bytes = GoldenLtx(name);
     const LtxSpec whole = *FromBytes(bytes);
     for (size_t step : {1, 2, 3, 7, 99, 101, 4096}) {
@@ -159,7 +159,8 @@ TEST_P(CodecRandom, RoundTripsWithOneEncoderForAll) {
     const uint32_t step = min_txid == 1 ? 1 : 1 + static_cast<uint32_t>(random() % 100000);
     for (uint32_t i = 0, pgno = 0; i <= count; ++i) {
       pgno += min_txid == 1 ? 1 : 1 + static_cast<uint32_t>(random() % step);
-      pages[pgno] = random() % 3 == 0 ? RandomPage(page_size, random) : FilledPage(page_size, static_cast<char>(random()));
+      pages[pgno] =
+          random() % 3 == 0 ? RandomPage(page_size, random) : FilledPage(page_size, static_cast<char>(random()));
     }
     LtxSpec spec = Range(page_size, min_txid, min_txid + random() % 5, pages);
     spec.header.timestamp_ms = static_cast<int64_t>(random());

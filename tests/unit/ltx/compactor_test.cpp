@@ -85,7 +85,8 @@ TEST(Compact, TakesTheHeaderFieldsFromWhereTheFormatSays) {
   expected.pre_apply_checksum = second.header.pre_apply_checksum;
   EXPECT_EQ(result.header, expected);
   EXPECT_EQ(result.trailer.post_apply_checksum, third.trailer.post_apply_checksum);
-  EXPECT_EQ(result.pages, (PageMap{{1, Page(512, 'f')}})) << "page 3 is beyond the last commit, though the newest of its kind";
+  EXPECT_EQ(result.pages, (PageMap{{1, Page(512, 'f')}}))
+      << "page 3 is beyond the last commit, though the newest of its kind";
 
   expected.no_checksum = true;
   expected.pre_apply_checksum = Checksum();
@@ -97,9 +98,9 @@ TEST(Compact, TakesTheHeaderFieldsFromWhereTheFormatSays) {
 TEST(Compact, MakesOfLitestreamsLevelOneWhatLitestreamMadeOfIt) {
   const std::string folder = "litestream-0.5.18/";
   LtxSpec ours = *CompactedFiles({GoldenLtx(folder + "1/0000000000000001-0000000000000003.ltx"),
-                                                     GoldenLtx(folder + "1/0000000000000004-0000000000000005.ltx"),
-                                                     GoldenLtx(folder + "1/0000000000000006-000000000000000c.ltx")},
-                            ChecksumMode::kDrop);
+                                  GoldenLtx(folder + "1/0000000000000004-0000000000000005.ltx"),
+                                  GoldenLtx(folder + "1/0000000000000006-000000000000000c.ltx")},
+                                 ChecksumMode::kDrop);
   LtxSpec theirs = *FromBytes(GoldenLtx(folder + "2/0000000000000001-000000000000000c.ltx"));
   EXPECT_EQ(ours.header, theirs.header);
   EXPECT_EQ(ours.pages, theirs.pages);
@@ -197,7 +198,8 @@ TEST(Compact, MergesAThousandFiles) {
 TEST(Compact, OfOneFileIsThatFileWithoutItsOrigin) {
   LtxSpec spec = *FromBytes(GoldenLtx("lit-512-inc-checksum.ltx"));
   LtxSpec result = *CompactedSpecs({spec}, ChecksumMode::kKeep);
-  spec.header.wal_offset = spec.header.wal_bytes = spec.header.wal_salt1 = spec.header.wal_salt2 = spec.header.node_id = 0;
+  spec.header.wal_offset = spec.header.wal_bytes = spec.header.wal_salt1 = spec.header.wal_salt2 = spec.header.node_id =
+      0;
   EXPECT_EQ(result.header, spec.header);
   EXPECT_EQ(result.pages, spec.pages);
 }
@@ -207,7 +209,8 @@ TEST(Compact, RefusesInputsThatAreNotNeighbours) {
   EXPECT_EQ(Why({one, Commit(512, 4, {{1, Page(512, 'b')}})}, ChecksumMode::kDrop, Errc::kGap), "");
   EXPECT_EQ(Why({one, Range(512, 2, 4, {{1, Page(512, 'b')}})}, ChecksumMode::kDrop, Errc::kGap), "");
   EXPECT_EQ(Why({one, Commit(512, 5, {{1, Page(512, 'b')}})}, ChecksumMode::kDrop, Errc::kGap),
-            "0000000000000001-0000000000000003.ltx, then 0000000000000005-0000000000000005.ltx: txids are missing in between");
+            "0000000000000001-0000000000000003.ltx, then 0000000000000005-0000000000000005.ltx: txids are missing in "
+            "between");
   EXPECT_NE(Why({one, Commit(512, 3, {{1, Page(512, 'b')}})}, ChecksumMode::kDrop, Errc::kInvalid), "");
   EXPECT_NE(Why({one, Commit(1024, 4, {{1, Page(1024, 'b')}})}, ChecksumMode::kDrop, Errc::kInvalid), "");
 }

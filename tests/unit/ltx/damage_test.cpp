@@ -76,8 +76,8 @@ struct Forge {
   struct Frame {
     uint32_t pgno;
     uint16_t flags;
-    std::string stored;              // what follows the page header
-    std::string hashed;              // what the checksum sees of it
+    std::string stored;  // what follows the page header
+    std::string hashed;  // what the checksum sees of it
   };
   Header header;
   std::vector<Frame> frames;

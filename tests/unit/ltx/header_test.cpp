@@ -54,8 +54,19 @@ TEST(Header, PutsEachFieldWhereTheFormatSaysSo) {
   header.wal_salt2 = 0x71727374;
   header.node_id = 0x8182838485868788;
   EXPECT_EQ(ToHex(AsBytes(EncodeHeader(header))),
-            "4c545831" "00000002" "00010000" "01020304" "1112131415161718" "2122232425262728" "3132333435363738"
-            "0000000000000000" "4142434445464748" "5152535455565758" "61626364" "71727374" "8182838485868788"
+            "4c545831"
+            "00000002"
+            "00010000"
+            "01020304"
+            "1112131415161718"
+            "2122232425262728"
+            "3132333435363738"
+            "0000000000000000"
+            "4142434445464748"
+            "5152535455565758"
+            "61626364"
+            "71727374"
+            "8182838485868788"
             "0000000000000000000000000000000000000000");
   Result<Header> back = DecodeHeader(AsBytes(EncodeHeader(header)));
   ASSERT_TRUE(back.ok()) << back.error().message();
@@ -63,7 +74,9 @@ TEST(Header, PutsEachFieldWhereTheFormatSaysSo) {
 
   Header increment = Increment();
   increment.timestamp_ms = -5;
-  EXPECT_EQ(ToHex(AsBytes(EncodeHeader(increment)).subspan(32, 16)), "fffffffffffffffb" "8000000000000005");
+  EXPECT_EQ(ToHex(AsBytes(EncodeHeader(increment)).subspan(32, 16)),
+            "fffffffffffffffb"
+            "8000000000000005");
   EXPECT_EQ(*DecodeHeader(AsBytes(EncodeHeader(increment))), increment);
 }
 
@@ -92,7 +105,8 @@ TEST(Header, RefusesEachBrokenRule) {
   EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.min_txid = Txid(4); }),
             "ltx header: min txid 0000000000000004 is above max txid 0000000000000003");
   EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.commit = 0xffffffff; }), "ltx header: commit of 4294967295 pages");
-  EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.wal_offset = uint64_t{1} << 63; }), "ltx header: wal offset is negative");
+  EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.wal_offset = uint64_t{1} << 63; }),
+            "ltx header: wal offset is negative");
   EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.wal_offset = 32, h.wal_bytes = uint64_t{1} << 63; }),
             "ltx header: wal size is negative");
   EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.wal_salt1 = 1; }), "ltx header: wal salt without wal offset");
@@ -102,7 +116,8 @@ TEST(Header, RefusesEachBrokenRule) {
             "ltx header: pre-apply checksum on a snapshot");
   EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.no_checksum = true; }),
             "ltx header: pre-apply checksum although checksums are not tracked");
-  EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.pre_apply_checksum = Checksum(); }), "ltx header: no pre-apply checksum");
+  EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.pre_apply_checksum = Checksum(); }),
+            "ltx header: no pre-apply checksum");
   EXPECT_EQ(WhyBroken(Increment(), [](Header& h) { h.pre_apply_checksum = Checksum(7); }),
             "ltx header: pre-apply checksum 0000000000000007 lacks its flag bit");
 }

@@ -63,7 +63,8 @@ TEST(IndexReader, FindsPagesByNumber) {
   const std::string bytes = ToBytes(Commit(512, 2, {{3, Page(512, 'a')}, {9, Page(512, 'b')}, {300, Page(512, 'c')}}));
   RandomBytesSource source(AsBytes(bytes));
   IndexReader reader = *IndexReader::Open(source);
-  for (uint32_t pgno : {0u, 1u, 4u, 8u, 10u, 299u, 301u, kPgnoMax}) EXPECT_FALSE(reader.Find(Pgno(pgno)).has_value()) << pgno;
+  for (uint32_t pgno : {0u, 1u, 4u, 8u, 10u, 299u, 301u, kPgnoMax})
+    EXPECT_FALSE(reader.Find(Pgno(pgno)).has_value()) << pgno;
   for (uint32_t pgno : {3u, 9u, 300u}) EXPECT_EQ(reader.Find(Pgno(pgno))->pgno, Pgno(pgno));
 }
 

@@ -219,7 +219,8 @@ TEST_F(PageTableTest, RefusesDamagedHeads) {
     good.assign(std::istreambuf_iterator<char>(file), {});
   }
   auto code_of = [&](const std::string& bytes) {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path_, std::ios::binary | std::ios::trunc)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     Result<std::unique_ptr<PageTable>> table = PageTable::Open(path_);
     return table.ok() ? std::optional<Errc>() : table.code();
   };
@@ -238,7 +239,8 @@ TEST_F(PageTableTest, RefusesDamagedHeads) {
   EXPECT_EQ(code_of(good.substr(0, 4096 + 32)), std::nullopt);
 }
 
-// One commit of the model, as a publisher writes it; `steps` ends it early, as a kill would. Returns whether it got through.
+// One commit of the model, as a publisher writes it; `steps` ends it early, as a kill would. Returns whether it got
+// through.
 bool Apply(PageTable& table, uint64_t txid, uint64_t steps) {
   std::mt19937_64 random(txid);
   const uint32_t old_count = table.page_count();
@@ -276,7 +278,8 @@ TEST_F(PageTableTest, ACommitCutAnywhereCanBeAppliedAgain) {
     }
     auto table = Opened(path_);
     ASSERT_EQ(table->position(), expected->position());
-    for (uint32_t pgno = 1; pgno <= 60; ++pgno) ASSERT_EQ(Text(table->Get(Pgno(pgno))), Text(expected->Get(Pgno(pgno))));
+    for (uint32_t pgno = 1; pgno <= 60; ++pgno)
+      ASSERT_EQ(Text(table->Get(Pgno(pgno))), Text(expected->Get(Pgno(pgno))));
   }
 }
 
