@@ -10,6 +10,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=${RUNNEL_PEERS_DIR:-$(cd "$here/../.." && pwd)/.peers}
 . "$here/go.sh"
+. "$here/maven.sh"
 
 get() {
   case $1 in
@@ -17,9 +18,11 @@ get() {
     ltx)         go_tool ltx 0.5.3 1.24 github.com/superfly/ltx/cmd/ltx@v0.5.3 ;;
     # The module proxy does not answer the version list `go install` asks for, so a small module of our own requires it.
     natscli)     go_module natscli 0.4.0 1.25 github.com/nats-io/natscli@v0.4.0 github.com/nats-io/natscli/nats nats ;;
-    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server ltx natscli" >&2; exit 2 ;;
+    # 4.4.0 is listed on Maven Central but incomplete: never "latest".
+    kafka)       kafka 3.9.2; kafka 4.3.1 ;;
+    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server ltx natscli kafka" >&2; exit 2 ;;
   esac
 }
 
-[ $# -gt 0 ] || { echo "usage: get.sh NAME...   (nats-server, ltx, natscli)" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: get.sh NAME...   (nats-server, ltx, natscli, kafka)" >&2; exit 2; }
 for name in "$@"; do get "$name"; done
