@@ -1,0 +1,162 @@
+#include "bus/kafka/transactional_writer.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+namespace runnel::bus::kafka {
+namespace {
+
+using std::chrono::milliseconds;
+
+// One transaction: large enough that its fixed cost (5-25 ms) does not matter, small enough that readers do not wait
+// long.
+constexpr size_t kBatchMessagesMax = 2000;
+constexpr uint64_t kBatchBytesMax = 8 << 20;
+// A transaction must be finished before its time-out (10 s), else the coordinator ends it for us.
+constexpr milliseconds kFlushMax(8000);
+constexpr milliseconds kVisiblePoll(1);
+// A log that moves each time we sit down again is not ours to fix.
+constexpr int kReseatsMax = 10;
+
+}  // namespace
+
+Status AwaitVisible(Inspector& inspector, Offset last, std::stop_token stop) {
+  const SteadyTime deadline = DeadlineIn(inspector.client().endpoint().timeout);
+  while (true) {
+    TRY_ASSIGN(const Watermarks marks, inspector.Marks());
+    if (marks.end > last) return Ok();
+    if (TimeLeft(deadline) == milliseconds(0)) {
+      return Error(Errc::kUnavailable, fmt::format("topic {}: a transaction that was committed does not become visible",
+                                                   inspector.client().endpoint().topic));
+    }
+    TRY(SleepUntil(DeadlineIn(kVisiblePoll), stop));
+  }
+}
+
+TransactionalWriter::TransactionalWriter(Inspector& inspector, std::unique_ptr<Producer> producer, const Place& place,
+                                         const WriterOptions& options)
+    : place_(place),
+      inspector_(inspector),
+      window_(options, StreamSeq(place.previous.seq), inspector.client().endpoint().topic),
+      next_(place.next),
+      last_(place.previous),
+      producer_(std::move(producer)) {
+  thread_ = std::jthread([this](std::stop_token stop) { CommitLoop(stop); });
+  pthread_setname_np(thread_.native_handle(), "kafka-commits");
+}
+
+TransactionalWriter::~TransactionalWriter() {
+  thread_.request_stop();
+  thread_.join();
+}
+
+Status TransactionalWriter::Append(std::string payload, std::stop_token stop) {
+  if (payload.size() > place_.payload_bytes_max) {
+    return Error(Errc::kInvalid, fmt::format("message of {} bytes, topic {} takes {}", payload.size(),
+                                             inspector_.client().endpoint().topic, place_.payload_bytes_max));
+  }
+  TRY(window_.Admit(payload.size(), stop));
+  {
+    const MutexLock lock(mutex_);
+    queue_.push_back(std::move(payload));
+  }
+  queued_.NotifyOne();
+  return Ok();
+}
+
+TransactionalWriter::Batch TransactionalWriter::TakeBatch(std::stop_token stop) {
+  Batch batch;
+  uint64_t bytes = 0;
+  const MutexLock lock(mutex_);
+  while (queue_.empty()) {
+    if (!queued_.WaitUntil(mutex_, stop, NoDeadline())) return batch;
+  }
+  while (!queue_.empty() && batch.size() < kBatchMessagesMax && bytes < kBatchBytesMax) {
+    bytes += queue_.front().size();
+    batch.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  return batch;
+}
+
+void TransactionalWriter::CommitLoop(std::stop_token stop) {
+  while (true) {
+    batch_ = TakeBatch(stop);
+    if (batch_.empty()) return;
+    const Status committed = CommitBatch(stop);
+    if (committed.ok()) continue;
+    window_.Fail(committed.error());
+    return;
+  }
+}
+
+Status TransactionalWriter::CommitBatch(std::stop_token stop) {
+  std::string symptom;
+  for (int i = 0; i < kReseatsMax; ++i) {
+    Status begun = producer_->Begin();
+    Result<bool> placed = begun.ok() ? SendBatch() : begun.error();
+    if (placed.ok() && *placed) {
+      begun = producer_->Commit();
+      if (!begun.ok()) placed = begun.error();
+    }
+    if (placed.ok() && *placed) {
+      const Offset newest = next_ + static_cast<Offset>(batch_.size()) - 1;
+      TRY(AwaitVisible(inspector_, newest, stop));
+      next_ = newest + 2;  // behind the control record of the commit
+      last_ = RecordId{static_cast<uint64_t>(newest) + 1, place_.leadership};
+      window_.Ack(batch_.size(), SeqOf(newest));
+      window_.Tell();
+      return Ok();
+    }
+    producer_->Abort();
+    symptom = placed.ok() ? fmt::format("topic {}: offset {} is taken", inspector_.client().endpoint().topic, next_)
+                          : placed.error().message();
+    Displaced displaced;
+    displaced.last = last_;
+    displaced.leadership = place_.leadership;
+    displaced.ours_in_log = last_.leadership == place_.leadership;
+    displaced.rival_known = producer_->fenced();
+    displaced.symptom = symptom;
+    const Result<Offset> seat = FindSeat(inspector_, displaced, stop);
+    if (!seat.ok()) return seat.error();
+    // A broken producer is no case for another try: the next takeover makes a new one.
+    if (!placed.ok()) return placed.error().As(Errc::kUnavailable);
+    next_ = *seat;
+  }
+  return Error(Errc::kUnavailable, symptom + ", again and again");
+}
+
+Result<bool> TransactionalWriter::SendBatch() {
+  const std::string& topic = inspector_.client().endpoint().topic;
+  uint64_t delivered = 0;
+  bool displaced = false;
+  Status failed;
+  producer_->SetOnDelivery([&](const Producer::Delivery& delivery) {
+    ++delivered;
+    if (delivery.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      displaced = displaced || delivery.offset != next_ + static_cast<Offset>(delivery.number);
+    } else if (failed.ok()) {
+      failed = producer_->client().MakeError("append to topic " + topic, delivery.error);
+    }
+  });
+  RecordId previous = last_;
+  for (size_t i = 0; i < batch_.size() && failed.ok(); ++i) {
+    Stamp stamp;
+    stamp.offset = next_ + static_cast<Offset>(i);
+    stamp.leadership = place_.leadership;
+    stamp.previous = previous;
+    previous = stamp.id();
+    failed = producer_->Send(stamp, batch_[i], i);
+  }
+  if (failed.ok()) rd_kafka_flush(producer_->client().get(), static_cast<int>(kFlushMax.count()));
+  // What was not told by now is dropped, so that no delivery comes when nobody listens and no payload is needed any
+  // more.
+  if (!failed.ok() || delivered < batch_.size()) producer_->Drop();
+  producer_->client().Poll(milliseconds(0));
+  producer_->SetOnDelivery(nullptr);
+  if (!failed.ok()) return failed.error();
+  if (delivered < batch_.size()) return Error(Errc::kUnavailable, "topic " + topic + ": no acknowledgement");
+  return !displaced;
+}
+
+}  // namespace runnel::bus::kafka
