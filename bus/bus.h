@@ -71,6 +71,7 @@ struct LogInfo {
   StreamSeq last_seq;       // of the newest message ever appended; 0 if none
   uint64_t message_count = 0;
   uint64_t bytes = 0;
+  uint64_t missing_messages = 0;  // deleted or lost between first and last; 0 also where the bus cannot tell
   // Settings that endanger data (old messages thrown away, memory storage, ...), one sentence each with the remedy.
   std::vector<std::string> dangers;
 };

@@ -134,9 +134,22 @@ Result<std::optional<SnapshotPlace>> LastSnapshotIn(Log& log, StreamSeq from, St
   std::optional<SnapshotPlace> begun;  // in chunks, not complete yet
   uint32_t chunk_count = 0;
   TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest.seq));
+  StreamSeq next_seq = from;
   while (true) {
-    TRY_ASSIGN(std::optional<OutlineReader::Item> item, reader.Next(stop));
+    Result<std::optional<OutlineReader::Item>> read = reader.Next(stop);
+    if (!read.ok()) {
+      // Messages are missing in the middle of the log: no file goes across the hole, one behind it may be whole.
+      if (read.code() != Errc::kGap) return read.error();
+      TRY_ASSIGN(std::optional<Message> behind, log.Get(next_seq));
+      if (!behind || behind->seq > newest.seq) return found;
+      begun.reset();
+      next_seq = behind->seq.Next();
+      TRY_ASSIGN(reader, OutlineReader::Open(log, behind->seq, newest.seq));
+      continue;
+    }
+    const std::optional<OutlineReader::Item>& item = *read;
     if (!item || (item->seq > to && !begun)) return found;
+    next_seq = item->seq.Next();
     const Outline& outline = item->outline;
     if (outline.header.lineage != newest.lineage || outline.carries == Outline::Carries::kNothing) continue;
     const EntryOutline& entry = outline.entries.back();

@@ -111,6 +111,10 @@ Result<LogInfo> NatsLog::Info() {
   info.last_seq = stream.last_seq;
   info.message_count = stream.message_count;
   info.bytes = stream.bytes;
+  if (stream.message_count > 0) {
+    const uint64_t places = stream.last_seq.raw() - stream.first_seq.raw() + 1;
+    info.missing_messages = places > stream.message_count ? places - stream.message_count : 0;
+  }
   info.dangers = std::move(stream.dangers);
   return info;
 }
