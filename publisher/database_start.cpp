@@ -97,7 +97,7 @@ Status DatabasePublisher::Start(std::stop_token stop) {
   facts.head = head;
   facts.page_size = capture_->page_size();
   facts.new_lineage = config_.new_lineage;
-  if (ledger_ != nullptr) facts.table = TableFacts{lineage_, ledger_->table().position()};
+  if (ledger_ != nullptr) facts.table = TableFacts{lineage_, epoch_, ledger_->table().position()};
   StartPlan plan = PlanStart(facts);
   Log(Level::kInfo, "publisher_starts", {{"db", config_.name}, {"log_position", ToString(head.position)},
                                          {"reason", plan.reason}});
@@ -285,11 +285,26 @@ Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop
 Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineage& lineage, Txid txid,
                                           std::stop_token stop) {
   TRY_ASSIGN(ImagePin image, capture_->PinImage());
-  PageSize page_size = capture_->page_size();
-  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(state_dir_ + "/pages", page_size));
+  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table,
+             ltx::PageTable::Create(state_dir_ + "/pages", capture_->page_size()));
   lineage_ = lineage;
   TRY(backlog_->Clear());
   ledger_ = std::make_unique<PageLedger>(std::move(table));
+  TRY(sender_->Lead(head, lineage_, epoch_, Position(), stop));
+  epoch_ = sender_->epoch();
+  LtxSpec spec;
+  spec.min_txid = Txid(1);
+  spec.max_txid = txid;
+  TRY(SendImage(image, spec, stop));
+  ++stats_.snapshots;
+  Log(Level::kInfo, "snapshot_published", {{"db", config_.name}, {"lineage", ToString(lineage_)},
+                                           {"position", ToString(ledger_->position())}, {"pages", image.page_count}});
+  return Ok();
+}
+
+// All pages of the pinned image as one LTX. With the position it already has (spec.post_apply_checksum) the ledger stays as it is.
+Status DatabasePublisher::SendImage(const ImagePin& image, LtxSpec spec, std::stop_token stop) {
+  PageSize page_size = capture_->page_size();
   CommitFrames all;
   all.end = image.at;
   all.page_count = image.page_count;
@@ -297,18 +312,11 @@ Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineag
   for (uint32_t raw = 1; raw <= image.page_count; ++raw) {
     if (Pgno(raw) != LockPage(page_size)) all.pages.push_back({Pgno(raw), 0});
   }
-  TRY(sender_->Lead(head, lineage_, epoch_, Position(), stop));
-  epoch_ = sender_->epoch();
-  LtxSpec spec;
-  spec.min_txid = Txid(1);
-  spec.max_txid = txid;
   spec.captured_at = Now();
-  ++stats_.snapshots;
-  Log(Level::kInfo, "snapshot_published", {{"db", config_.name}, {"lineage", ToString(lineage_)},
-                                           {"max_txid", ToString(txid)}, {"pages", uint64_t{image.page_count}}});
   std::vector<std::byte> page(page_size.raw());
   auto read = [&](const PageSource& source) -> Result<Bytes> {
     TRY(capture_->ReadImagePage(source.pgno, page));
+    if (source.pgno == Pgno(1)) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
     return Bytes(page);
   };
   TRY(PublishLtx(*sender_, spec, all, bus::Origin::kSnapshot, read, stop));

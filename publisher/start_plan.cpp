@@ -36,6 +36,12 @@ StartPlan PlanStart(const StartFacts& facts) {
   }
   const Position& table = facts.table->position;
   if (head.position.txid == Txid()) return {StartAction::kSnapshotAgain, "the log holds no whole snapshot"};
+  if (table == head.position) return {StartAction::kContinue, "log and page table agree"};
+  if (head.epoch > facts.table->epoch) {
+    return {StartAction::kAdopt, "another publisher has led the log since epoch " +
+                                     std::to_string(facts.table->epoch.raw()) + ", and it went on to " +
+                                     ToString(head.position)};
+  }
   if (table.txid > head.position.txid) {
     return {StartAction::kCompareFrom, "the log ends at " + ToString(head.position) + ", but " + ToString(table) +
                                            " had been acknowledged: its end was lost"};
@@ -43,11 +49,8 @@ StartPlan PlanStart(const StartFacts& facts) {
   if (table.txid < head.position.txid) {
     return {StartAction::kRollForward, "the log is ahead of the page table"};
   }
-  if (table.checksum != head.position.checksum) {
-    return {StartAction::kRefuse, "the log is at " + ToString(head.position) + ", this database at " +
-                                      ToString(table) + ": same number, another image" + kRemedy};
-  }
-  return {StartAction::kContinue, "log and page table agree"};
+  return {StartAction::kRefuse, "the log is at " + ToString(head.position) + ", this database at " + ToString(table) +
+                                    ": same number, another image" + kRemedy};
 }
 
 Txid SkipLostTxids(Txid last_known) { return Txid(last_known.raw() + kLostTxidMargin); }

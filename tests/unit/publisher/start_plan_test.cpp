@@ -22,7 +22,7 @@ StartFacts Facts() {
   facts.head.epoch = bus::Epoch(3);
   facts.head.page_size = PageSize(4096);
   facts.head.position = {Txid(10), kOne};
-  facts.table = TableFacts{LineageOf(1), {Txid(10), kOne}};
+  facts.table = TableFacts{LineageOf(1), bus::Epoch(3), {Txid(10), kOne}};
   return facts;
 }
 
@@ -58,6 +58,16 @@ TEST(StartPlan, ComparesImagesWhenTheLogLostItsEnd) {
 TEST(StartPlan, AdoptsOnlyByChecksumWithoutATable) {
   StartFacts facts = Facts();
   facts.table.reset();
+  EXPECT_EQ(PlanStart(facts).action, StartAction::kAdopt);
+}
+
+TEST(StartPlan, AdoptsOnlyByChecksumWhenAnotherPublisherHasLedSince) {
+  StartFacts facts = Facts();
+  facts.head.epoch = bus::Epoch(4);
+  EXPECT_EQ(PlanStart(facts).action, StartAction::kContinue);
+  facts.table->position = {Txid(9), kTwo};
+  EXPECT_EQ(PlanStart(facts).action, StartAction::kAdopt);
+  facts.table->position = {Txid(11), kTwo};
   EXPECT_EQ(PlanStart(facts).action, StartAction::kAdopt);
 }
 
