@@ -112,7 +112,7 @@ class Capture {
   Result<Bytes> Page(const PageSource& source) { return tail_.Page(source); }
   // Back to a position not before the released one.
   void Rewind(const WalPosition& position, uint32_t page_count);
-  // Everything up to here is durable elsewhere. Never goes back.
+  // Everything up to here is durable elsewhere. Goes back only right after a PinImage whose image is not used.
   void Released(const WalPosition& position) { released_ = position; }
 
   // Pin and checkpoint policy: once every turn of the loop. Errors: kRefused (the database file or its WAL was

@@ -122,6 +122,7 @@ Status DatabasePublisher::Turn(std::stop_token stop) {
       TRY(sender_->SendHeartbeat(ledger_->position(), std::stop_token()));
       sent_at_ = steady_clock::now();
     }
+    TRY(CareForLog());
   } else if (steady_clock::now() >= retry_at_) {
     TRY(Recover(stop));
     backoff_.Reset();
@@ -206,14 +207,14 @@ Status DatabasePublisher::PublishLtx(Sender& sender, const LtxSpec& spec, const 
     entry.ltx = sink.Take();
     stats_.ltx_bytes += built.ltx_bytes;
     Position after = built.commit.position;
-    TRY(ledger_->Push(std::move(built.commit)));
+    if (after.txid > ledger_->position().txid) TRY(ledger_->Push(std::move(built.commit)));
     return sender.SendLtx(std::move(entry), after, stop);
   }
   TRY_ASSIGN(ltx::ByteSink * chunks, sender.BeginChunks(std::move(entry), stop));
   TRY_ASSIGN(BuiltLtx built, builder_->Build(spec, frames, *ledger_, read_page, *chunks));
   stats_.ltx_bytes += built.ltx_bytes;
   Position after = built.commit.position;
-  TRY(ledger_->Push(std::move(built.commit)));
+  if (after.txid > ledger_->position().txid) TRY(ledger_->Push(std::move(built.commit)));
   return sender.FinishChunks(after, built.file_checksum, built.ltx_bytes);
 }
 

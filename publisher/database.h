@@ -88,6 +88,11 @@ class DatabasePublisher {
   Status CompareImage(const LogHead& head, std::stop_token stop);
   Status PublishSnapshot(const LogHead& head, const bus::Lineage& lineage, Txid txid, std::stop_token stop);
   Status Lead(const LogHead& head, std::stop_token stop);
+  Status SendImage(const ImagePin& image, LtxSpec spec, std::stop_token stop);
+
+  // care of the log (database_log_care.cpp)
+  Status CareForLog();
+  Status SnapshotNow(const std::string& why);
 
   // trouble (database_recover.cpp)
   Status Recover(std::stop_token stop);
@@ -123,6 +128,9 @@ class DatabasePublisher {
   std::unique_ptr<Backlog> backlog_;
   bus::Lineage lineage_;
   bus::Epoch epoch_;
+  uint64_t missing_known_ = 0;  // messages missing in the log when its last snapshot was written
+  bus::StreamSeq trim_checked_;
+  std::chrono::steady_clock::time_point cared_at_;
   bool wal_broken_ = false;  // the WAL no longer continues our position: compare images before going on
   uint64_t inode_ = 0;
   uint32_t change_counter_ = 0;

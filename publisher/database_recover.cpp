@@ -36,6 +36,7 @@ bool DropKnown(bus::Envelope& envelope, Txid known) {
 }  // namespace
 
 Status DatabasePublisher::Recover(std::stop_token stop) {
+  TRY(log_->Create());  // it may have been deleted while we led it
   TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
   if (!head.empty && (head.lineage != lineage_ || head.epoch > epoch_)) {
     return Error(Errc::kConflict, config_.path + ": another publisher leads the log now (epoch " +
@@ -44,7 +45,6 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   }
   if (head.empty || head.position.txid == Txid()) {
     Log(Level::kWarn, "log_is_gone", {{"db", config_.name}, {"had", ToString(ledger_->position())}});
-    TRY(log_->Create());
     return PublishSnapshot(head, lineage_, SkipLostTxids(ledger_->position().txid), stop);
   }
   if (!backlog_->empty()) {
