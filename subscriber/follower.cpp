@@ -92,7 +92,7 @@ Status Follower::Run(std::stop_token stop) {
       case Errc::kUnavailable:
       case Errc::kTimeout:
       case Errc::kNotFound:
-        Report(FollowerState::kConnecting, status);
+        if (stats_.state != FollowerState::kStalled) Report(FollowerState::kConnecting, status);
         break;
       case Errc::kExhausted:
       case Errc::kIo:

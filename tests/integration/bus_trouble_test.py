@@ -1,0 +1,174 @@
+"""A bus that goes away, loses what it acknowledged, and is claimed by a second publisher: healed, or refused with a sentence and the
+documented exit code; the replicas are equal in the end."""
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from harness import log, run, until  # noqa: E402
+
+
+def jetstream(nats, subject, payload):
+    """One request on the NATS wire, as any client would send it."""
+    with socket.create_connection(("127.0.0.1", nats.port), 5) as s:
+        f = s.makefile("rwb")
+        f.readline()
+        body = json.dumps(payload).encode() if payload is not None else b""
+        f.write(b'CONNECT {"verbose":false,"headers":false}\r\nSUB _INBOX.t 1\r\n')
+        f.write(f"PUB {subject} _INBOX.t {len(body)}\r\n".encode() + body + b"\r\n")
+        f.flush()
+        while True:
+            line = f.readline().split()
+            if line[0] == b"MSG":
+                return json.loads(f.read(int(line[-1])))
+            if line[0] == b"PING":
+                f.write(b"PONG\r\n")
+                f.flush()
+
+
+def stopped_server(world, away):
+    """The server is gone under write load; the WAL holds what happens meanwhile, then everything arrives, commit by commit."""
+    nats = world.nats("away")
+    source = world.create("away.db")
+    replica = world.path("away-replica.db")
+    publisher = world.publisher(source, nats.url("away"))
+    publisher.await_publishing()
+    subscriber = world.subscriber(nats.url("away"), replica)
+    writer = world.app(source, "ins", "rate=1000", "busy=5000", f"secs={away + 6}")
+    time.sleep(2)
+    nats.stop()
+    until(lambda: publisher.status()["state"] == "disconnected", "the publisher notices", 20)
+    time.sleep(away)
+    nats.start()
+    publisher.await_publishing(60)
+    assert writer.wait(60) == 0
+    position = world.assert_equal(source, publisher, subscriber)
+    rows = sqlite3.connect(source).execute("SELECT count(*) FROM t").fetchone()[0]
+    status = publisher.status()
+    assert status["deltas"] == 0 and status["snapshots"] == 1, status
+    log(f"server away for {away} s: {rows} rows, position {position}, no snapshot and no delta needed")
+    return nats, source, publisher, subscriber
+
+
+def spilled(world):
+    """The WAL limit is passed while the bus is away: commits wait in the backlog, the WAL is reused, nothing is lost."""
+    nats = world.nats("spill")
+    source = world.create("spill.db")
+    with open(world.path("spill.yml"), "w") as config:
+        config.write(f"dbs:\n  - path: {source}\n    bus: {nats.url('spill')}\n    wal-limit: 2MiB\n")
+    publisher = world.publisher(source, nats.url("spill"), "--config", world.path("spill.yml"))
+    publisher.await_publishing()
+    subscriber = world.subscriber(nats.url("spill"), world.path("spill-replica.db"))
+    nats.stop()
+    writer = world.app(source, "ins", "busy=5000", "n=20000", "secs=60")
+    assert writer.wait(90) == 0
+    until(lambda: publisher.status()["backlog_bytes"] > 0, "something is spilled", 20)
+    log(f"spilled {publisher.status()['backlog_bytes']} bytes")
+    # The publisher may even die now: the backlog is on disk.
+    publisher.kill(signal.SIGKILL)
+    publisher.wait()
+    nats.start()
+    publisher = world.publisher(source, nats.url("spill"), "--config", world.path("spill.yml"))
+    publisher.await_publishing(60)
+    world.assert_equal(source, publisher, subscriber)
+    assert publisher.status()["backlog_bytes"] == 0
+
+
+def lost_tail(world, nats, source, publisher, subscriber):
+    """Acknowledged messages vanish from the log behind everybody's back."""
+    stream = "RUNNEL-away"
+    app = sqlite3.connect(source, isolation_level=None)
+    for i in range(20):
+        app.execute("INSERT INTO t(a) VALUES(?)", (i,))
+    position = world.await_drained(publisher)
+    subscriber.await_position(position)
+    late = world.subscriber(nats.url("away"), world.path("late-replica.db"))
+    late.await_position(position)
+    late.stop()
+    app.execute("INSERT INTO t(a) VALUES(999)")
+    world.await_drained(publisher)
+    last = jetstream(nats, f"$JS.API.STREAM.INFO.{stream}", None)["state"]["last_seq"]
+    for seq in (last, last - 1):
+        assert jetstream(nats, f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True}).get("success")
+    app.execute("INSERT INTO t(a) VALUES(1000)")
+    late = world.subscriber(nats.url("away"), world.path("late-replica.db"))
+    world.assert_equal(source, publisher, subscriber, late)
+    log("two acknowledged messages deleted behind our back: healed")
+
+    # All of it.
+    assert jetstream(nats, f"$JS.API.STREAM.DELETE.{stream}", None).get("success")
+    app.execute("INSERT INTO t(a) VALUES(1001)")
+    publisher.await_publishing(60)
+    fresh = world.subscriber(nats.url("away"), world.path("fresh-replica.db"))
+    world.assert_equal(source, publisher, subscriber, late, fresh)
+    log("the stream deleted behind our back: written again, every replica equal")
+
+
+def second_publisher(world):
+    """A copy of the database is published into the same log."""
+    source = world.create("one.db")
+    bus = world.file_bus("one")
+    publisher = world.publisher(source, bus)
+    publisher.await_publishing()
+    subscriber = world.subscriber(bus, world.path("one-replica.db"))
+    app = sqlite3.connect(source, isolation_level=None)
+    app.execute("INSERT INTO t(a) VALUES(1)")
+    world.await_drained(publisher)
+    # An older copy without our state beside it.
+    copy = world.path("copy.db")
+    target = sqlite3.connect(copy)
+    app.backup(target)
+    target.execute("PRAGMA journal_mode=WAL")
+    target.execute("INSERT INTO t(a) VALUES(777)")
+    target.commit()
+    target.close()
+    second = world.publisher(copy, bus)
+    assert second.wait(30) == 3, second.text()
+    assert "--new-lineage" in second.text(), second.text()
+    app.execute("INSERT INTO t(a) VALUES(2)")
+    world.assert_equal(source, publisher, subscriber)
+    log("another database's publisher is refused with exit code 3")
+
+    # An exact copy may take over; then the first one is fenced and the copy leads.
+    publisher.stop()
+    app.close()
+    for suffix in ("", "-wal"):
+        if os.path.exists(source + suffix):
+            shutil.copy(source + suffix, world.path("exact.db") + suffix)
+    first = world.publisher(source, bus)
+    first.await_publishing()
+    exact = world.publisher(world.path("exact.db"), bus)
+    exact.await_publishing()
+    app = sqlite3.connect(source, isolation_level=None)
+    app.execute("INSERT INTO t(a) VALUES(3)")
+    assert first.wait(60) == 5, first.text()
+    other = sqlite3.connect(world.path("exact.db"), isolation_level=None)
+    other.execute("INSERT INTO t(a) VALUES(4)")
+    world.assert_equal(world.path("exact.db"), exact, subscriber)
+    log("an exact copy takes over; the first publisher ends with exit code 5")
+
+    # The old primary comes back: its own commit makes it another database.
+    back = world.publisher(source, bus)
+    assert back.wait(30) == 3, back.text()
+    # On purpose it may replace the history; replicas follow it.
+    exact.stop()
+    back = world.publisher(source, bus, "--new-lineage")
+    back.await_publishing()
+    app.execute("INSERT INTO t(a) VALUES(5)")
+    world.assert_equal(source, back, subscriber)
+    log("--new-lineage replaces the history, the replica follows")
+
+
+def main(world):
+    away = float(sys.argv[1]) if len(sys.argv) > 1 else 5
+    second_publisher(world)
+    lost_tail(world, *stopped_server(world, away))
+    spilled(world)
+
+
+run(main)
