@@ -1,7 +1,8 @@
 // The log contract: the only thing publisher and subscriber know about a bus.
 //
-// A Log is the ordered messages of ONE database: a JetStream stream, a Kafka partition or a file-bus directory. It moves
-// payloads (encoded envelopes, bus/envelope.h) and never looks inside them. Every adapter passes tests/conformance/bus.
+// A Log is the ordered messages of ONE database: a JetStream stream, a Kafka partition or a file-bus directory. It
+// moves payloads (encoded envelopes, bus/envelope.h) and never looks inside them. Every adapter passes
+// tests/conformance/bus.
 //
 // Invariants an adapter must keep:
 //   I1  Order: messages are read in the order in which Append accepted them, with strictly increasing sequences.
@@ -79,8 +80,9 @@ struct LogInfo {
 // What a new writer found at the end of the log, and what it wants to append before anything else.
 //
 // Called by TakeOver with the last message (nullopt: empty log). Returns the marker to append right behind exactly that
-// message, nullopt to continue without one (the tail is our own leadership, e.g. after a reconnect), or an error to give up
-// (kConflict: a newer epoch leads; kRefused: another database's log). May be called again if the log moved meanwhile.
+// message, nullopt to continue without one (the tail is our own leadership, e.g. after a reconnect), or an error to
+// give up (kConflict: a newer epoch leads; kRefused: another database's log). May be called again if the log moved
+// meanwhile.
 using TakeOverDecision = std::function<Result<std::optional<std::string>>(const std::optional<Message>& tail)>;
 
 struct WriterOptions {
@@ -91,14 +93,14 @@ struct WriterOptions {
   std::function<void()> on_progress;
 };
 
-// Appends to one log as its leader, pipelined. Not thread-safe: one thread appends; acked() and error() from any thread.
-// Once error() is set the writer is dead: take over again, look at the tail, and append what is missing.
+// Appends to one log as its leader, pipelined. Not thread-safe: one thread appends; acked() and error() from any
+// thread. Once error() is set the writer is dead: take over again, look at the tail, and append what is missing.
 class LogWriter {
  public:
   virtual ~LogWriter() = default;  // abandons what is not acked
 
-  // Appends one message behind all earlier ones of this writer. On return it is queued, not durable. Waits while the window
-  // is full. Errors: kCancelled on stop; kInvalid if larger than payload_bytes_max(); else the writer's error().
+  // Appends one message behind all earlier ones of this writer. On return it is queued, not durable. Waits while the
+  // window is full. Errors: kCancelled on stop; kInvalid if larger than payload_bytes_max(); else the writer's error().
   virtual Status Append(std::string payload, std::stop_token stop) = 0;
 
   // How many messages of this writer, from the first, are durable in the log (the marker is not counted).
@@ -121,10 +123,10 @@ class LogReader {
  public:
   virtual ~LogReader() = default;
 
-  // The next message. Errors: kTimeout when none came before the deadline (a deadline in the past only takes what is already
-  // here); kCancelled on stop; kGap when messages at the reader's place are gone (trimmed, lost, or the log was made
-  // again): the reader stays where it is and the caller decides where to reopen; kUnavailable when the bus is away: the
-  // reader stays usable and goes on by itself when the bus is back (it reconnects inside Next).
+  // The next message. Errors: kTimeout when none came before the deadline (a deadline in the past only takes what is
+  // already here); kCancelled on stop; kGap when messages at the reader's place are gone (trimmed, lost, or the log was
+  // made again): the reader stays where it is and the caller decides where to reopen; kUnavailable when the bus is
+  // away: the reader stays usable and goes on by itself when the bus is back (it reconnects inside Next).
   virtual Result<Message> Next(SteadyTime deadline, std::stop_token stop) = 0;
 };
 
@@ -140,7 +142,8 @@ class Log {
  public:
   virtual ~Log() = default;
 
-  // Errors of all: kUnavailable (retry), kNotFound (no such log yet), kRefused (exists with dangerous settings), kInvalid.
+  // Errors of all: kUnavailable (retry), kNotFound (no such log yet), kRefused (exists with dangerous settings),
+  // kInvalid.
   virtual Result<LogInfo> Info() = 0;
 
   // Makes the log if it does not exist.
@@ -152,7 +155,8 @@ class Log {
   // The first message with a sequence of at least `seq`, nullopt when there is none.
   virtual Result<std::optional<Message>> Get(StreamSeq seq) = 0;
 
-  // Becomes the writer. DURABLE: the marker, if the decision gave one, is in the log right behind the message it was shown.
+  // Becomes the writer. DURABLE: the marker, if the decision gave one, is in the log right behind the message it was
+  // shown.
   virtual Result<std::unique_ptr<LogWriter>> TakeOver(const TakeOverDecision& decision, WriterOptions options,
                                                       std::stop_token stop) = 0;
 

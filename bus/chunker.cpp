@@ -25,7 +25,8 @@ Result<Chunker> Chunker::Make(Options options, Emit emit) {
     return Error(Errc::kInvalid, "chunker: messages of at most " + std::to_string(options.payload_bytes_max) +
                                      " bytes have no room for data");
   }
-  uint64_t data_bytes = std::min({options.data_bytes, options.payload_bytes_max - overhead, kPayloadBytesMax - overhead});
+  uint64_t data_bytes =
+      std::min({options.data_bytes, options.payload_bytes_max - overhead, kPayloadBytesMax - overhead});
   Envelope envelope;
   envelope.header = std::move(options.header);
   envelope.header.min_txid = entry.min_txid;
@@ -90,7 +91,8 @@ Result<ChunkJoiner::Part> ChunkJoiner::Take(const Chunk& chunk, Outcome outcome)
   uint64_t bytes = joined_->bytes;
   if (bytes > ltx_bytes_max_) {
     Forget();
-    return Error(Errc::kExhausted, Name(chunk) + ": the file is larger than " + std::to_string(ltx_bytes_max_) + " bytes");
+    return Error(Errc::kExhausted,
+                 Name(chunk) + ": the file is larger than " + std::to_string(ltx_bytes_max_) + " bytes");
   }
   if (chunk.last) {
     Forget();
@@ -107,7 +109,8 @@ Result<ChunkJoiner::Part> ChunkJoiner::Add(const Header& header, const Chunk& ch
   if (same_lineage && header.epoch < joined_->epoch) return Part{Outcome::kStale, {}, false};
   if (chunk.index == 0) {
     Outcome outcome = joined_ ? Outcome::kRestart : Outcome::kFirst;
-    joined_ = Joined{header.lineage, header.epoch, chunk.entry.min_txid, chunk.entry.max_txid, chunk.entry.origin, 0, 0};
+    joined_ =
+        Joined{header.lineage, header.epoch, chunk.entry.min_txid, chunk.entry.max_txid, chunk.entry.origin, 0, 0};
     return Take(chunk, outcome);
   }
   if (!joined_) return Error(Errc::kGap, Name(chunk) + ": its beginning is missing");

@@ -1,5 +1,5 @@
-// LTX files that are larger than a message travel as consecutive Chunk messages: the Chunker cuts, the ChunkJoiner joins.
-// Neither holds more than one chunk, so a commit of any size passes in constant memory.
+// LTX files that are larger than a message travel as consecutive Chunk messages: the Chunker cuts, the ChunkJoiner
+// joins. Neither holds more than one chunk, so a commit of any size passes in constant memory.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ namespace runnel::bus {
 
 // Measured best for JetStream, and a good size for a file's page cache too.
 inline constexpr uint64_t kChunkDataBytes = 512 << 10;
-// What a chunk's envelope needs besides its data and the node's name, and what a bus may add (headers with message ids).
+// What a chunk's envelope needs besides its data and the node's name, and what a bus may add (headers with message
+// ids).
 inline constexpr uint64_t kChunkHeadroomBytes = 4096;
 
 // Cuts one LTX file, given piece by piece, into encoded envelopes. One thread. After an error it is dead.
@@ -38,7 +39,8 @@ class Chunker {
 
   Status Write(Bytes bytes);
 
-  // The file is complete. `checksum` is the database's after it, `ltx_checksum` the file's own. Errors: kInvalid (no bytes).
+  // The file is complete. `checksum` is the database's after it, `ltx_checksum` the file's own. Errors: kInvalid (no
+  // bytes).
   Status Finish(Checksum checksum, uint64_t ltx_checksum);
 
   uint32_t chunk_count() const { return envelope_chunk().index; }  // emitted so far
@@ -65,7 +67,8 @@ class ChunkJoiner {
 
   enum class Outcome {
     kFirst,      // begins a file
-    kRestart,    // begins a file while another was unfinished: a publisher started over; all data handed on of that is void
+    kRestart,    // begins a file while another was unfinished: a publisher started over; all data handed on of that is
+                 // void
     kNext,       // continues the file
     kDuplicate,  // was handed on before: ignore it
     kStale,      // of an older epoch than the file being joined: void, ignore it
@@ -76,8 +79,8 @@ class ChunkJoiner {
     bool complete = false;  // the file is whole
   };
   // LIFETIME: the part's data points into `chunk`.
-  // Errors: kGap (chunks before this one are missing), kCorrupt (the sizes do not agree), kExhausted (larger than the bound).
-  // After an error the unfinished file is forgotten and only a chunk with index 0 goes on.
+  // Errors: kGap (chunks before this one are missing), kCorrupt (the sizes do not agree), kExhausted (larger than the
+  // bound). After an error the unfinished file is forgotten and only a chunk with index 0 goes on.
   Result<Part> Add(const Header& header, const Chunk& chunk);
 
   // A file has been begun and is not complete. Any message but a chunk or a heartbeat makes it void: call Forget.

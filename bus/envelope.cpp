@@ -156,14 +156,9 @@ Status TakeBody(Kind kind, v1::Envelope& wire, Envelope& out) {
       TRY_ASSIGN(out.body, TakeSnapshotRef(*wire.mutable_snapshot_ref()));
       return Ok();
     }
-    case Kind::kHeartbeat:
-      out.body = Heartbeat{};
-      return CheckCarriesNothing(out.header);
-    case Kind::kTakeOver:
-      out.body = TakeOverMarker{};
-      return CheckCarriesNothing(out.header);
-    case Kind::kUnspecified:
-      return Corrupt("no kind");
+    case Kind::kHeartbeat: out.body = Heartbeat{}; return CheckCarriesNothing(out.header);
+    case Kind::kTakeOver: out.body = TakeOverMarker{}; return CheckCarriesNothing(out.header);
+    case Kind::kUnspecified: return Corrupt("no kind");
   }
   out.body = UnknownKind{static_cast<int>(kind)};  // of a newer program: its header is all we know
   return Ok();

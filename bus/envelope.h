@@ -1,5 +1,5 @@
-// What one message of the log says, as plain C++ values; encode and decode hide Protobuf (bus/envelope.proto) completely.
-// Everything decoded is untrusted: bounds and the rules named here are checked before a value is returned.
+// What one message of the log says, as plain C++ values; encode and decode hide Protobuf (bus/envelope.proto)
+// completely. Everything decoded is untrusted: bounds and the rules named here are checked before a value is returned.
 #pragma once
 
 #include <array>

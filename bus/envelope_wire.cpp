@@ -26,8 +26,8 @@ bool HasTextOnly(std::string_view message, uint32_t a, uint32_t b) {
   return !scanner.failed();
 }
 
-// Whether the message, and what it holds in field `nested` (0: nothing), is made of plain fields. Protobuf would also take
-// groups, which hide fields from a scan.
+// Whether the message, and what it holds in field `nested` (0: nothing), is made of plain fields. Protobuf would also
+// take groups, which hide fields from a scan.
 bool IsPlain(std::string_view message, uint32_t nested) {
   WireScanner scanner(message);
   while (std::optional<WireField> field = scanner.Next()) {
@@ -52,8 +52,8 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
   WireScanner scanner(payload);
   while (std::optional<WireField> field = scanner.Next()) {
     if (field->type != WireType::kDelimited) continue;
-    // Protobuf would merge a repeated header or chunk into one; then what a cheap look sees and what a full one sees could
-    // differ, so such a message is not an envelope.
+    // Protobuf would merge a repeated header or chunk into one; then what a cheap look sees and what a full one sees
+    // could differ, so such a message is not an envelope.
     bool again = (field->number == kHeaderField && has_header) || (field->number == kChunkField && parts.has_chunk) ||
                  (field->number == kSnapshotRefField && parts.has_snapshot_ref);
     if (again) return Corrupt("field " + std::to_string(field->number) + " stands twice");
@@ -74,8 +74,7 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
         parts.has_snapshot_ref = true;
         parts.snapshot_ref = field->bytes;
         break;
-      default:
-        break;  // a later format's field
+      default: break;  // a later format's field
     }
   }
   if (scanner.failed()) return Corrupt("not a protobuf message");
@@ -139,7 +138,8 @@ Status CheckEntry(uint64_t min_txid, uint64_t max_txid, int origin) {
     return Corrupt("entry with TXIDs " + std::to_string(min_txid) + " to " + std::to_string(max_txid));
   }
   if (origin < 0 || origin > static_cast<int>(Origin::kSnapshot)) {
-    return Error(Errc::kUnsupported, "envelope: entry of unknown origin " + std::to_string(origin) + "; upgrade this program");
+    return Error(Errc::kUnsupported,
+                 "envelope: entry of unknown origin " + std::to_string(origin) + "; upgrade this program");
   }
   if (origin == static_cast<int>(Origin::kCommit) && min_txid != max_txid) {
     return Corrupt("entry of one commit with TXIDs " + std::to_string(min_txid) + " to " + std::to_string(max_txid));

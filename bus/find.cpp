@@ -28,8 +28,8 @@ Result<std::optional<Newest>> FindNewest(Log& log) {
   return std::optional(Newest{tail->seq, header->lineage});
 }
 
-// Reads messages [from, to] in order and gives their outlines; those that cannot be read as envelopes are passed over, because
-// whoever reads on from the found place meets and judges them.
+// Reads messages [from, to] in order and gives their outlines; those that cannot be read as envelopes are passed over,
+// because whoever reads on from the found place meets and judges them.
 class OutlineReader {
  public:
   static Result<OutlineReader> Open(Log& log, StreamSeq from, StreamSeq to) {
@@ -118,7 +118,8 @@ Result<std::optional<StreamSeq>> FindTxid(Log& log, Txid first_needed, std::stop
     epoch = outline.header.epoch;
     bool orphan = outline.carries == Outline::Carries::kChunk && outline.chunk_index > 0;
     if (outline.carries == Outline::Carries::kNothing || orphan) continue;
-    auto entry = std::ranges::find_if(outline.entries, [&](const EntryOutline& e) { return e.max_txid >= first_needed; });
+    auto entry =
+        std::ranges::find_if(outline.entries, [&](const EntryOutline& e) { return e.max_txid >= first_needed; });
     if (entry == outline.entries.end()) continue;
     if (entry->min_txid <= first_needed) return std::optional(item->seq);
     return NotInLog(first_needed, "it begins with TXID " + ToString(entry->min_txid));

@@ -1,5 +1,5 @@
-// Places in a log by what its messages carry. Works over any adapter; costs reads of the log, so it is for starting up and for
-// closing gaps, not for the normal path.
+// Places in a log by what its messages carry. Works over any adapter; costs reads of the log, so it is for starting up
+// and for closing gaps, not for the normal path.
 #pragma once
 
 #include <optional>
@@ -11,23 +11,23 @@
 
 namespace runnel::bus {
 
-// Where to start reading so that every LTX whose max_txid is at least `first_needed` is read from its first byte: a message
-// of whole files, or a file's chunk 0. Looks only at the newest lineage of the log (that of its tail).
+// Where to start reading so that every LTX whose max_txid is at least `first_needed` is read from its first byte: a
+// message of whole files, or a file's chunk 0. Looks only at the newest lineage of the log (that of its tail).
 //
-// nullopt: the log holds none yet (read from its end). kGap: they are no longer in the log, or begin behind `first_needed`; the
-// message says where they begin. Costs about log2(messages) single reads.
+// nullopt: the log holds none yet (read from its end). kGap: they are no longer in the log, or begin behind
+// `first_needed`; the message says where they begin. Costs about log2(messages) single reads.
 Result<std::optional<StreamSeq>> FindTxid(Log& log, Txid first_needed, std::stop_token stop = {});
 
 struct SnapshotPlace {
   StreamSeq seq;  // read from here
   Lineage lineage;
-  Txid txid;      // the image is of this commit
+  Txid txid;  // the image is of this commit
 };
 
 // The newest snapshot LTX that is complete in the log, of the newest lineage; nullopt if there is none.
 //
-// Reads forward through windows that begin further and further back from the tail: near the tail it costs what lies behind
-// the snapshot a few times over, without any snapshot it reads the whole log once.
+// Reads forward through windows that begin further and further back from the tail: near the tail it costs what lies
+// behind the snapshot a few times over, without any snapshot it reads the whole log once.
 Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop = {});
 
 }  // namespace runnel::bus

@@ -19,7 +19,8 @@ Result<std::unique_ptr<Log>> OpenLog(std::string_view url, const OpenOptions& op
 #ifdef RUNNEL_WITH_KAFKA
   if (parsed.scheme == "kafka") return OpenKafkaLog(parsed, options);
 #endif
-  return Error(Errc::kUnsupported, RedactUrl(url) + ": this program was built without the adapter for " + parsed.scheme);
+  return Error(Errc::kUnsupported,
+               RedactUrl(url) + ": this program was built without the adapter for " + parsed.scheme);
 }
 
 }  // namespace runnel::bus

@@ -16,8 +16,8 @@ struct Credentials {
   std::string user;
   std::string password;
   std::string token;
-  std::string creds_file;    // NATS: JWT and seed
-  std::string nkey_file;     // NATS: seed
+  std::string creds_file;  // NATS: JWT and seed
+  std::string nkey_file;   // NATS: seed
   std::string tls_ca_file;
   std::string tls_cert_file;
   std::string tls_key_file;
@@ -25,16 +25,17 @@ struct Credentials {
 
 struct OpenOptions {
   Credentials credentials;
-  std::string client_name;          // shown in the server's connection lists
-  uint32_t replicas = 1;            // of a log this process creates
+  std::string client_name;            // shown in the server's connection lists
+  uint32_t replicas = 1;              // of a log this process creates
   std::chrono::hours retention{168};  // of a log this process creates: age after which its messages may go
-  bool force = false;               // accept a log with dangerous settings
+  bool force = false;                 // accept a log with dangerous settings
   std::chrono::milliseconds connect_timeout{5000};
 };
 
 // file:///dir/NAME, nats://[user:password@]host[:port][,host...]/NAME, tls://..., kafka://host[:port][,host...]/NAME.
-// NAME is [A-Za-z0-9_-]{1,64}. Connects lazily where the library allows: a bus that is away is kUnavailable from the calls of
-// Log, not from here. Errors: kInvalid (the URL, with what is wrong), kUnsupported (adapter not built in), kUnavailable.
+// NAME is [A-Za-z0-9_-]{1,64}. Connects lazily where the library allows: a bus that is away is kUnavailable from the
+// calls of Log, not from here. Errors: kInvalid (the URL, with what is wrong), kUnsupported (adapter not built in),
+// kUnavailable.
 Result<std::unique_ptr<Log>> OpenLog(std::string_view url, const OpenOptions& options);
 
 }  // namespace runnel::bus

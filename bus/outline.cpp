@@ -31,7 +31,8 @@ bool ScanEntry(std::string_view bytes, RawEntry& raw) {
   while (std::optional<WireField> field = scanner.Next()) {
     if (field->Is(kEntryMinTxid, WireType::kVarint)) raw.min_txid = field->value;
     if (field->Is(kEntryMaxTxid, WireType::kVarint)) raw.max_txid = field->value;
-    if (field->Is(kEntryOrigin, WireType::kVarint)) raw.origin = static_cast<int32_t>(static_cast<uint32_t>(field->value));
+    if (field->Is(kEntryOrigin, WireType::kVarint))
+      raw.origin = static_cast<int32_t>(static_cast<uint32_t>(field->value));
   }
   return !scanner.failed();
 }

@@ -8,9 +8,9 @@
 namespace runnel::bus {
 namespace {
 
-constexpr size_t kNameBytesMax = 64;    // fits a JetStream stream name and a Kafka topic with our prefix
-constexpr size_t kUrlBytesMax = 4096;   // longer is a mistake, and messages quote parts of it
-constexpr size_t kHostCountMax = 64;    // more servers than any cluster we have seen
+constexpr size_t kNameBytesMax = 64;   // fits a JetStream stream name and a Kafka topic with our prefix
+constexpr size_t kUrlBytesMax = 4096;  // longer is a mistake, and messages quote parts of it
+constexpr size_t kHostCountMax = 64;   // more servers than any cluster we have seen
 constexpr std::string_view kSeparator = "://";
 
 Error Invalid(std::string message) { return Error(Errc::kInvalid, "bus url: " + std::move(message)); }
@@ -154,7 +154,8 @@ Result<Url> ParseUrl(std::string_view text) {
   if (text.size() > kUrlBytesMax) return Invalid("longer than 4096 characters");
   if (text.find('\0') != std::string_view::npos) return Invalid("holds a zero byte");
   size_t separator = text.find(kSeparator);
-  if (separator == std::string_view::npos) return Invalid("no scheme; it looks like file:///dir/NAME or nats://host/NAME");
+  if (separator == std::string_view::npos)
+    return Invalid("no scheme; it looks like file:///dir/NAME or nats://host/NAME");
   Url url;
   for (char c : text.substr(0, separator)) {
     url.scheme.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
@@ -185,7 +186,8 @@ std::string RedactUrl(std::string_view url) {
   std::string_view scheme = url.substr(0, separator);
   std::string_view rest = url.substr(separator + kSeparator.size());
   bool is_file = scheme == "file";
-  // The last '@' of all: a password with an unencoded '/', '?' or '@' must not show up because somebody forgot to encode it.
+  // The last '@' of all: a password with an unencoded '/', '?' or '@' must not show up because somebody forgot to
+  // encode it.
   size_t at = is_file ? std::string_view::npos : rest.rfind('@');
   if (at != std::string_view::npos) rest = rest.substr(at + 1);
   rest = rest.substr(0, rest.find('?'));

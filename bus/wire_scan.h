@@ -1,5 +1,6 @@
-// Walks the fields of one Protobuf message without building it: no copy, no allocation, so that a message of any content can
-// be judged, counted or searched before its bytes are paid for. Knows only the wire types that proto3 writes.
+// Walks the fields of one Protobuf message without building it: no copy, no allocation, so that a message of any
+// content can be judged, counted or searched before its bytes are paid for. Knows only the wire types that proto3
+// writes.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,8 @@
 namespace runnel::bus::file {
 namespace {
 
-// Records are handed to the system in pieces of this size, so that a large group does not need a buffer of its own size.
+// Records are handed to the system in pieces of this size, so that a large group does not need a buffer of its own
+// size.
 constexpr size_t kWriteBytes = 4 << 20;
 
 }  // namespace
@@ -37,8 +38,8 @@ Status Appender::TakeLead(const TakeOverDecision& decision, std::stop_token stop
   }
   // Everything before us is made durable too: it was shown as the tail, and our messages stand on it.
   TRY(Sync());
-  // Only now: a refused or failed take-over leaves the leader in peace. Should we die right here, an earlier writer finds that
-  // the log has grown and stops as well.
+  // Only now: a refused or failed take-over leaves the leader in peace. Should we die right here, an earlier writer
+  // finds that the log has grown and stops as well.
   state.fence += 1;
   fence_ = state.fence;
   return leader_.Write(state, false);

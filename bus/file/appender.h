@@ -1,8 +1,7 @@
 // Writes records at the end of the log, as its leader: the file half of a writer, without queue and threads.
 //
-// Life: Open; TakeLead once, which repairs the tail an earlier writer may have left torn, shows it, puts the marker behind
-// it and fences everybody else; then Append. After the first error it is dead.
-// One thread at a time.
+// Life: Open; TakeLead once, which repairs the tail an earlier writer may have left torn, shows it, puts the marker
+// behind it and fences everybody else; then Append. After the first error it is dead. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -26,15 +25,16 @@ class Appender {
   static Result<std::unique_ptr<Appender>> Open(const std::string& path, const Settings& settings);
 
   // The decision is called once, with the log locked: it must not call into this log's writers.
-  // DURABLE: the marker. Errors: the decision's; kCancelled; kUnavailable (deleted meanwhile); kCorrupt; kIo, kExhausted.
+  // DURABLE: the marker. Errors: the decision's; kCancelled; kUnavailable (deleted meanwhile); kCorrupt; kIo,
+  // kExhausted.
   Status TakeLead(const TakeOverDecision& decision, std::stop_token stop);
 
   // Writes the payloads as the next records. They are not durable yet, but readers may see them.
   // Errors: kConflict (another writer leads), kUnavailable (the log was deleted), kCancelled, kIo, kExhausted.
   Status Append(std::span<const std::string> payloads, std::stop_token stop);
 
-  // What is written and may not be on disk yet: the open segment up to a size (earlier segments are always on disk). Whoever
-  // syncs the file, on any thread, says so by NoteSynced.
+  // What is written and may not be on disk yet: the open segment up to a size (earlier segments are always on disk).
+  // Whoever syncs the file, on any thread, says so by NoteSynced.
   struct Extent {
     std::shared_ptr<File> file;
     uint64_t bytes = 0;
@@ -65,10 +65,10 @@ class Appender {
   const Settings settings_;
   uint64_t fence_ = 0;
   std::shared_ptr<File> segment_;  // shared with who syncs it
-  uint64_t segment_bytes_ = 0;  // where the next record goes
-  uint64_t synced_bytes_ = 0;   // of this segment
+  uint64_t segment_bytes_ = 0;     // where the next record goes
+  uint64_t synced_bytes_ = 0;      // of this segment
   StreamSeq next_seq_{1};
-  WallTime last_stored_at_;     // stored times never go back, even when the clock does
+  WallTime last_stored_at_;  // stored times never go back, even when the clock does
   std::string buffer_;
 };
 

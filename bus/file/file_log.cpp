@@ -34,8 +34,9 @@ Result<Settings> ParseSettings(const Url& url, const OpenOptions& options) {
         return Error(Errc::kInvalid, "bus url: segment_bytes must be a number from 4096 to 1073741824");
       }
     } else {
-      return Error(Errc::kInvalid, "bus url: '" + key + "=" + value +
-                                       "' is not an option of a file log; it knows sync=group, sync=none, segment_bytes=N");
+      return Error(Errc::kInvalid,
+                   "bus url: '" + key + "=" + value +
+                       "' is not an option of a file log; it knows sync=group, sync=none, segment_bytes=N");
     }
   }
   return settings;
@@ -133,8 +134,7 @@ Result<std::unique_ptr<LogReader>> FileLog::Read(StartAt start) {
   auto wakeup = std::make_unique<Wakeup>(dir_.path());
   TRY_ASSIGN(LeaderState leader, dir_.ReadLeader());
   TRY_ASSIGN(FileReader::Start place, Locate(leader, start));
-  return std::unique_ptr<LogReader>(
-      std::make_unique<FileReader>(dir_, leader.incarnation, place, std::move(wakeup)));
+  return std::unique_ptr<LogReader>(std::make_unique<FileReader>(dir_, leader.incarnation, place, std::move(wakeup)));
 }
 
 Status FileLog::TrimBefore(StreamSeq seq) {

@@ -67,7 +67,8 @@ Status FileReader::JudgeBadPlace(const ScanStep& step) {
     look_around_ = true;  // if this is not the last segment, nobody will repair it
     return Ok();
   }
-  // A writer that has just cut off a torn tail and is writing there can look like this for a moment; what is written stays.
+  // A writer that has just cut off a torn tail and is writing there can look like this for a moment; what is written
+  // stays.
   TRY_ASSIGN(ScanStep again, scanner_->Next());
   if (again.kind == ScanStep::Kind::kRecord) {
     scanner_->Seek(step.offset, next_seq_);
@@ -130,8 +131,8 @@ Result<bool> FileReader::MoveOn(const LeaderState& leader, const std::vector<Str
   bool shortened = bytes < scanner_->offset();
   bool trimmed = leader.first_seq > next_seq_;
   if (is_last && !shortened && !trimmed) return false;
-  // Before it is called a gap: our segment may have grown between our last read and the look at the directory. It does not
-  // grow any more once another one stands behind it.
+  // Before it is called a gap: our segment may have grown between our last read and the look at the directory. It does
+  // not grow any more once another one stands behind it.
   TRY_ASSIGN(ScanStep again, scanner_->Next());
   if (again.kind == ScanStep::Kind::kRecord) {
     scanner_->Seek(again.offset, next_seq_);

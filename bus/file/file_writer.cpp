@@ -27,7 +27,8 @@ bool FileWriter::HasRoom(size_t payload_bytes) const {
   uint64_t inflight_messages = appended_.messages - acked_.messages;
   uint64_t inflight_bytes = appended_.bytes - acked_.bytes;
   if (inflight_messages == 0) return true;  // a message larger than the window passes alone
-  return inflight_messages < options_.inflight_messages_max && inflight_bytes + payload_bytes <= options_.inflight_bytes_max;
+  return inflight_messages < options_.inflight_messages_max &&
+         inflight_bytes + payload_bytes <= options_.inflight_bytes_max;
 }
 
 Status FileWriter::Append(std::string payload, std::stop_token stop) {
@@ -73,7 +74,8 @@ Status FileWriter::WaitAcked(uint64_t count, SteadyTime deadline, std::stop_toke
     if (error_) return *error_;
     if (stop.stop_requested()) return Error(Errc::kCancelled, "stopped while waiting for acks");
     if (!waiting) {
-      return Error(Errc::kTimeout, std::to_string(acked_.messages) + " of " + std::to_string(count) + " messages acked");
+      return Error(Errc::kTimeout,
+                   std::to_string(acked_.messages) + " of " + std::to_string(count) + " messages acked");
     }
     waiting = settled_cond_.WaitUntil(mutex_, stop, deadline);
   }

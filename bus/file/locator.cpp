@@ -103,7 +103,9 @@ Result<Found> Locator::FindSequence(const LeaderState& leader, StreamSeq seq) {
   return Find(leader, {std::max(seq, leader.first_seq), kAnyTime});
 }
 
-Result<Found> Locator::FindTime(const LeaderState& leader, WallTime time) { return Find(leader, {leader.first_seq, time}); }
+Result<Found> Locator::FindTime(const LeaderState& leader, WallTime time) {
+  return Find(leader, {leader.first_seq, time});
+}
 
 Result<Locator::Tail> Locator::FindTail(const LeaderState& leader) {
   constexpr StreamSeq kNone(UINT64_MAX);

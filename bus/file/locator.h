@@ -1,5 +1,5 @@
-// Finds places in a log: by sequence, by time, the tail. Remembers where it has been (one point a megabyte), so that looking
-// again costs little. Takes no lock on the log. THREAD: any.
+// Finds places in a log: by sequence, by time, the tail. Remembers where it has been (one point a megabyte), so that
+// looking again costs little. Takes no lock on the log. THREAD: any.
 #pragma once
 
 #include <cstdint>

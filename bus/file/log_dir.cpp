@@ -68,7 +68,8 @@ Result<LeaderState> DecodeLeader(Bytes bytes) {
   bool whole = !reader.failed() && bytes.size() == kLeaderBytes && magic == kLeaderMagic;
   if (!whole || Crc32c(bytes.subspan(kLeaderChecked)) != crc) return Error(Errc::kCorrupt, "not a leader file");
   if (version != kLeaderVersion) {
-    return Error(Errc::kUnsupported, "leader file of format version " + std::to_string(version) + "; upgrade this program");
+    return Error(Errc::kUnsupported,
+                 "leader file of format version " + std::to_string(version) + "; upgrade this program");
   }
   if (state.first_seq.raw() == 0) return Error(Errc::kCorrupt, "leader file with first sequence 0");
   std::ranges::copy(incarnation, state.incarnation.bytes.begin());

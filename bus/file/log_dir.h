@@ -6,9 +6,9 @@
 //     00000000000000084211.seg
 //     *.tmp                         a file being made; removed by the next writer
 //
-// The log exists when `leader` exists. Whoever changes anything but a *.tmp holds the lock (an OFD lock: it belongs to the open
-// file, so it works between threads as between processes, and dies with its holder). It is held for microseconds: a write
-// of a group of messages, never a wait for the disk except when a segment is closed.
+// The log exists when `leader` exists. Whoever changes anything but a *.tmp holds the lock (an OFD lock: it belongs to
+// the open file, so it works between threads as between processes, and dies with its holder). It is held for
+// microseconds: a write of a group of messages, never a wait for the disk except when a segment is closed.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,11 @@
 
 namespace runnel::bus::file {
 
-// Content of `leader`, 64 bytes: magic "RNLLEAD1", CRC-32C of bytes 12..63, version 1, incarnation, fence, first sequence, zeros.
+// Content of `leader`, 64 bytes: magic "RNLLEAD1", CRC-32C of bytes 12..63, version 1, incarnation, fence, first
+// sequence, zeros.
 struct LeaderState {
   Incarnation incarnation;
-  uint64_t fence = 0;    // +1 with each take-over: a writer whose number is not this one appends nothing
+  uint64_t fence = 0;      // +1 with each take-over: a writer whose number is not this one appends nothing
   StreamSeq first_seq{1};  // messages before it have been given up
 };
 std::string EncodeLeader(const LeaderState& state);
@@ -79,8 +80,8 @@ class LeaderFile {
     explicit Lock(const LeaderFile* file) : file_(file) {}
     const LeaderFile* file_;
   };
-  // Waits for the lock. kCancelled on stop; kUnavailable when the file was deleted or replaced (then the log is another one).
-  // LIFETIME: the LeaderFile must stay where it is while the Lock lives.
+  // Waits for the lock. kCancelled on stop; kUnavailable when the file was deleted or replaced (then the log is another
+  // one). LIFETIME: the LeaderFile must stay where it is while the Lock lives.
   Result<Lock> Acquire(std::stop_token stop) const;
 
   Result<LeaderState> Read() const;

@@ -7,10 +7,11 @@
 //   16 16  incarnation of the log                     16  8  stored at, microseconds since 1970
 //   32  8  sequence of the first record               24  4  payload bytes
 //   40  8  created, microseconds since 1970           28  4  CRC-32C of the payload
-//   48 16  zero                                       32  4  bytes of this segment known to be on disk when it was written
+//   48 16  zero                                       32  4  bytes of this segment known to be on disk when it was
+//   written
 //
-// A record's check starts with the log's incarnation, so bytes of another log, or of a log deleted and made again, are never
-// taken for a record of this one. The last field tells a torn tail from damage: nothing below it can be torn.
+// A record's check starts with the log's incarnation, so bytes of another log, or of a log deleted and made again, are
+// never taken for a record of this one. The last field tells a torn tail from damage: nothing below it can be torn.
 #pragma once
 
 #include <array>

@@ -16,7 +16,8 @@ constexpr std::string_view kRecordMagicText = "RNLr";
 SegmentScanner::SegmentScanner(std::shared_ptr<const File> file, SegmentHeader header)
     : file_(std::move(file)), header_(header), next_seq_(header.first_seq) {}
 
-Result<SegmentScanner> SegmentScanner::Open(const std::string& path, StreamSeq first_seq, const Incarnation& incarnation) {
+Result<SegmentScanner> SegmentScanner::Open(const std::string& path, StreamSeq first_seq,
+                                            const Incarnation& incarnation) {
   TRY_ASSIGN(File file, File::OpenRead(path));
   std::array<std::byte, kSegmentHeaderBytes> bytes{};
   TRY_ASSIGN(size_t size, file.ReadAt(0, bytes));

@@ -3,7 +3,8 @@
 // What stands behind the last whole record is one of four things, and telling them apart is the point of this class:
 //   kEnd      nothing yet
 //   kPartial  a record that is still being written, or whose writer died: a torn tail
-//   kBad      bytes that are no record. At the end of a log they may also be a torn tail (after a power failure the file's size
+//   kBad      bytes that are no record. At the end of a log they may also be a torn tail (after a power failure the
+//   file's size
 //             may be on disk before its bytes); FindDamage decides that
 //   damage    bytes that had been on disk safely and are not what they were
 #pragma once
@@ -45,8 +46,8 @@ class SegmentScanner {
   // Goes to a place where a record starts, or will start.
   void Seek(uint64_t offset, StreamSeq seq);
 
-  // Behind a kBad or kPartial step: the first whole record behind the place, if what is there is damage; nullopt if it may be
-  // a torn tail. Reads the rest of the segment.
+  // Behind a kBad or kPartial step: the first whole record behind the place, if what is there is damage; nullopt if it
+  // may be a torn tail. Reads the rest of the segment.
   struct Place {
     uint64_t offset = 0;
     StreamSeq seq;
@@ -66,7 +67,8 @@ class SegmentScanner {
   SegmentHeader header_;
   uint64_t offset_ = kSegmentHeaderBytes;
   StreamSeq next_seq_;
-  // Bytes of the file from buffer_offset_. Not a string: clearing memory before each read would cost more than the read.
+  // Bytes of the file from buffer_offset_. Not a string: clearing memory before each read would cost more than the
+  // read.
   std::unique_ptr<std::byte[]> buffer_;
   size_t buffer_capacity_ = 0;
   size_t buffer_bytes_ = 0;

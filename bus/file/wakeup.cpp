@@ -13,7 +13,8 @@ namespace runnel::bus::file {
 namespace {
 
 constexpr uint32_t kGrowth = IN_MODIFY;
-constexpr uint32_t kMask = kGrowth | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF;
+constexpr uint32_t kMask =
+    kGrowth | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF;
 // How long a reader that hears of changes trusts that it would have heard.
 constexpr std::chrono::milliseconds kTick{1000};
 // How often a reader that cannot hear looks.

@@ -1,7 +1,7 @@
 // What a waiting reader sleeps on: changes of the log's directory (inotify), a stop request, a deadline.
 //
-// inotify is a help, not a promise (its instances are limited per user, and a directory may be replaced): without it the wait
-// ends after a short tick and the reader looks for itself.
+// inotify is a help, not a promise (its instances are limited per user, and a directory may be replaced): without it
+// the wait ends after a short tick and the reader looks for itself.
 #pragma once
 
 #include <chrono>
@@ -19,9 +19,9 @@ class Wakeup {
   explicit Wakeup(const std::string& directory);
 
   enum class Reason {
-    kBytes,     // a file grew
-    kFiles,     // files came or went, or it is unknown what happened
-    kTick,      // nothing was heard: look anyway
+    kBytes,  // a file grew
+    kFiles,  // files came or went, or it is unknown what happened
+    kTick,   // nothing was heard: look anyway
     kDeadline,
     kStop,
   };

@@ -2,9 +2,11 @@
 //
 // An adapter's test binary links `bus_conformance` (its sources are compiled into that binary), and says
 //
-//   INSTANTIATE_TEST_SUITE_P(Nats, BusConformance, ::testing::Values(BusAdapter{"nats", &MakeNatsBus, {...}}), BusAdapterName);
+//   INSTANTIATE_TEST_SUITE_P(Nats, BusConformance, ::testing::Values(BusAdapter{"nats", &MakeNatsBus, {...}}),
+//   BusAdapterName);
 //
-// Nothing here looks into payloads as envelopes: they are numbered texts, which is all that an adapter may know of them.
+// Nothing here looks into payloads as envelopes: they are numbered texts, which is all that an adapter may know of
+// them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +22,8 @@
 
 namespace runnel::bus {
 
-// One log on one running bus, with what an administrator can do to both. Made fresh for each test; the log does not exist.
+// One log on one running bus, with what an administrator can do to both. Made fresh for each test; the log does not
+// exist.
 class BusUnderTest {
  public:
   virtual ~BusUnderTest() = default;

@@ -1,4 +1,5 @@
-// The bus suite over segment files: with segments of their usual size, and with segments so small that each test rolls many.
+// The bus suite over segment files: with segments of their usual size, and with segments so small that each test rolls
+// many.
 #include <filesystem>
 #include <optional>
 

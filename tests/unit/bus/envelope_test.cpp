@@ -131,12 +131,12 @@ TEST(Envelope, EveryKindComesBackByteForByte) {
 TEST(Envelope, GoldenBytesOfATakeOverMarker) {
   EXPECT_EQ(ToHex(AsBytes(Encode(SomeTakeOver()))),
             "0a36"                                  // field 1, the header: 54 bytes
-            "0801" "1005"                           // format version 1, kind 5
-            "1a10" "000102030405060708090a0b0c0d0e0f"  // lineage
+            "08011005"                              // format version 1, kind 5
+            "1a10000102030405060708090a0b0c0d0e0f"  // lineage
             "2003"                                  // epoch 3
-            "2a06" "6f7264657273"                   // database "orders"
+            "2a066f7264657273"                      // database "orders"
             "3001"                                  // min TXID 1; max TXID 0 and checksum 0 are not written
-            "4a06" "6e6f64652d61"                   // node "node-a"
+            "4a066e6f64652d61"                      // node "node-a"
             "50c0c480c1c1c48203"                    // captured_us 1700000000123456
             "588020");                              // page size 4096
 }
@@ -145,20 +145,20 @@ TEST(Envelope, GoldenBytesOfCommits) {
   Envelope envelope{SomeHeader(7, 7), Commits{{SomeEntry(7, 7, Origin::kCommit, "LTX1")}}};
   EXPECT_EQ(ToHex(AsBytes(Encode(envelope))),
             "0a41"                                  // field 1, the header: 65 bytes
-            "0801" "1001"                           // format version 1, kind 1
-            "1a10" "000102030405060708090a0b0c0d0e0f"  // lineage
+            "08011001"                              // format version 1, kind 1
+            "1a10000102030405060708090a0b0c0d0e0f"  // lineage
             "2003"                                  // epoch 3
-            "2a06" "6f7264657273"                   // database "orders"
-            "3007" "3807"                           // min and max TXID 7
-            "41" "efcdab8967452381"                 // position checksum 8123456789abcdef
-            "4a06" "6e6f64652d61"                   // node "node-a"
+            "2a066f7264657273"                      // database "orders"
+            "30073807"                              // min and max TXID 7
+            "41efcdab8967452381"                    // position checksum 8123456789abcdef
+            "4a066e6f64652d61"                      // node "node-a"
             "50c0c480c1c1c48203"                    // captured_us 1700000000123456
             "588020"                                // page size 4096
             "121c"                                  // field 2, an entry: 28 bytes
-            "0807" "1007"                           // min and max TXID 7; origin 0 is not written
+            "08071007"                              // min and max TXID 7; origin 0 is not written
             "20f8c080c1c1c48203"                    // captured_us 1700000000123000
-            "2a04" "4c545831"                       // the LTX file: "LTX1" stands for it here
-            "31" "8877665544332211");               // WAL checksum 1122334455667788
+            "2a044c545831"                          // the LTX file: "LTX1" stands for it here
+            "318877665544332211");                  // WAL checksum 1122334455667788
 }
 
 TEST(Envelope, ExampleOfTheDocumentIsWhatWeWrite) {
@@ -206,7 +206,7 @@ TEST(Envelope, FlippedBitNeverCrashesAndWhatIsTakenCanBeEncodedAgain) {
       EXPECT_TRUE(Decode(Encode(*got)).ok()) << bit;
     }
   }
-  EXPECT_GT(taken, 100u);    // bits of the payload are not ours to judge
+  EXPECT_GT(taken, 100u);  // bits of the payload are not ours to judge
   EXPECT_GT(refused, 1000u);
 }
 
@@ -329,7 +329,8 @@ TEST(Envelope, MessagesWithoutLtxMustNotClaimTxids) {
 }
 
 TEST(Envelope, SnapshotReferenceNeedsUrlAndObject) {
-  for (const SnapshotRef& ref : {SnapshotRef{"", "o"}, SnapshotRef{"u", ""}, SnapshotRef{std::string(5000, 'u'), "o"}}) {
+  for (const SnapshotRef& ref :
+       {SnapshotRef{"", "o"}, SnapshotRef{"u", ""}, SnapshotRef{std::string(5000, 'u'), "o"}}) {
     Envelope envelope = SomeSnapshotRef();
     envelope.body = ref;
     ExpectRefused(envelope, Errc::kCorrupt, "snapshot reference");
@@ -347,7 +348,7 @@ TEST(Envelope, GroupsThatHideFieldsAreRefused) {
   Envelope envelope{SomeHeader(7, 7), Commits{{SomeEntry(7, 7, Origin::kCommit, "LTX1")}}};
   std::string bytes = Encode(envelope);
   // The entry gets a group (field 9) behind its own fields.
-  std::string entry = bytes.substr(bytes.size() - 28) + FromHex("4b0805" "4c");
+  std::string entry = bytes.substr(bytes.size() - 28) + FromHex("4b08054c");
   std::string grouped = bytes.substr(0, bytes.size() - 30) + FromHex("1220") + entry;
   EXPECT_EQ(Decode(grouped).code(), Errc::kCorrupt);
   EXPECT_EQ(DecodeOutline(grouped).code(), Errc::kCorrupt);

@@ -31,7 +31,8 @@ std::string SomeSegment(bool synced) {
   std::string bytes = EncodeSegmentHeader({SomeIncarnation(), StreamSeq(7), Micros(1000)});
   for (size_t i = 0; i < kPayloads.size(); ++i) {
     uint32_t synced_bytes = synced ? static_cast<uint32_t>(bytes.size()) : static_cast<uint32_t>(kSegmentHeaderBytes);
-    AppendRecord(bytes, SomeIncarnation(), StreamSeq(7 + i), Micros(2000 + static_cast<int64_t>(i)), synced_bytes, kPayloads[i]);
+    AppendRecord(bytes, SomeIncarnation(), StreamSeq(7 + i), Micros(2000 + static_cast<int64_t>(i)), synced_bytes,
+                 kPayloads[i]);
   }
   return bytes;
 }
@@ -70,9 +71,9 @@ TEST(Crc32c, HasTheCheckValueOfCastagnoli) {
 
 TEST(SegmentFormat, GoldenBytesOfASegmentHeader) {
   EXPECT_EQ(ToHex(AsBytes(EncodeSegmentHeader({SomeIncarnation(), StreamSeq(7), Micros(1700000000123456)}))),
-            "524e4c5345473031" "fec85ed0" "00000001"  // magic, CRC-32C of what follows, version
-            "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"        // incarnation
-            "0000000000000007" "00060a2418202240"     // first sequence, created
+            "524e4c5345473031fec85ed000000001"  // magic, CRC-32C of what follows, version
+            "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"  // incarnation
+            "000000000000000700060a2418202240"  // first sequence, created
             "00000000000000000000000000000000");
 }
 
@@ -80,9 +81,9 @@ TEST(SegmentFormat, GoldenBytesOfARecord) {
   std::string out;
   AppendRecord(out, SomeIncarnation(), StreamSeq(7), Micros(1700000000123456), 64, "hello");
   EXPECT_EQ(ToHex(AsBytes(out)),
-            "524e4c72" "6c50acb6"                  // magic, CRC-32C of the incarnation and the next 28 bytes
-            "0000000000000007" "00060a2418202240"  // sequence, stored at
-            "00000005" "9a71bb4c" "00000040"       // payload bytes, payload CRC-32C, bytes known to be on disk
+            "524e4c726c50acb6"                  // magic, CRC-32C of the incarnation and the next 28 bytes
+            "000000000000000700060a2418202240"  // sequence, stored at
+            "000000059a71bb4c00000040"          // payload bytes, payload CRC-32C, bytes known to be on disk
             "68656c6c6f");
 }
 
@@ -94,9 +95,9 @@ TEST(SegmentFormat, ExampleOfTheDocumentIsWhatWeWrite) {
 
 TEST(SegmentFormat, GoldenBytesOfALeaderFile) {
   EXPECT_EQ(ToHex(AsBytes(EncodeLeader({SomeIncarnation(), 3, StreamSeq(42)}))),
-            "524e4c4c45414431" "c78ad8e8" "00000001"  // magic, CRC-32C of what follows, version
-            "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"        // incarnation
-            "0000000000000003" "000000000000002a"     // fence, first sequence
+            "524e4c4c45414431c78ad8e800000001"  // magic, CRC-32C of what follows, version
+            "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"  // incarnation
+            "0000000000000003000000000000002a"  // fence, first sequence
             "00000000000000000000000000000000");
 }
 
