@@ -1,5 +1,6 @@
-// Bytes from outside are read through ByteReader and written through the Store functions, so that every bound is checked in
-// one place and every byte order is named. LTX and SQLite's WAL are big-endian; the wal-index is in host order.
+// Bytes from outside are read through ByteReader and written through the Store functions, so that every bound is
+// checked in one place and every byte order is named. LTX and SQLite's WAL are big-endian; the wal-index is in host
+// order.
 #pragma once
 
 #include <cstddef>

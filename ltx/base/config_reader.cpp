@@ -132,8 +132,8 @@ std::string ConfigMap::Secret(std::string_view key) const {
 }
 
 bool ConfigMap::Bool(std::string_view key, bool fallback) const {
-  return Choice<bool>(key, {{"true", true}, {"false", false}, {"yes", true}, {"no", false}, {"on", true}, {"off", false}},
-                      fallback);
+  return Choice<bool>(
+      key, {{"true", true}, {"false", false}, {"yes", true}, {"no", false}, {"on", true}, {"off", false}}, fallback);
 }
 
 int64_t ConfigMap::Integer(std::string_view key, int64_t fallback, int64_t min, int64_t max) const {

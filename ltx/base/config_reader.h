@@ -7,8 +7,8 @@
 //   }
 //   TRY(config->Finish());
 //
-// The getters never fail: a value that is missing or malformed is noted with its place and the fallback is returned, so the
-// reading code stays straight. Finish reports all that was noted, and every key nobody asked for:
+// The getters never fail: a value that is missing or malformed is noted with its place and the fallback is returned, so
+// the reading code stays straight. Finish reports all that was noted, and every key nobody asked for:
 //
 //   runnel.yml:12: unknown key "pth" in dbs[0], did you mean "path"?
 //
@@ -103,8 +103,8 @@ class Config {
   // Call after all settings were read. Errors: kInvalid with every problem, in the order of the lines.
   Status Finish() const;
 
-  // A sentence when the file holds secrets (a Secret, or a URL with a password, that is not from the environment) and others
-  // than its owner may read it.
+  // A sentence when the file holds secrets (a Secret, or a URL with a password, that is not from the environment) and
+  // others than its owner may read it.
   std::optional<std::string> SecretsWarning() const;
 
  private:

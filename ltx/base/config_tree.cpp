@@ -35,7 +35,9 @@ class TreeBuilder {
   }
 
  private:
-  Error Refuse(int line, std::string_view what) const { return Error(Errc::kInvalid, Place(name_, line) + std::string(what)); }
+  Error Refuse(int line, std::string_view what) const {
+    return Error(Errc::kInvalid, Place(name_, line) + std::string(what));
+  }
 
   Status BuildScalar(const YAML::Node& node, Value& value) {
     value.kind = Value::Kind::kScalar;
@@ -50,7 +52,8 @@ class TreeBuilder {
         continue;
       }
       size_t end = rest.find('}', dollar);
-      if (end == std::string_view::npos) return Refuse(value.line, fmt::format("{}: \"${{\" without \"}}\"", value.path));
+      if (end == std::string_view::npos)
+        return Refuse(value.line, fmt::format("{}: \"${{\" without \"}}\"", value.path));
       std::string variable(rest.substr(dollar + 2, end - dollar - 2));
       std::optional<std::string> text = environment_(variable);
       if (!text) {

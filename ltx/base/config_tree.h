@@ -1,4 +1,5 @@
-// The parsed form of a configuration file: plain values with their places. Of config_reader.cpp and config_tree.cpp only.
+// The parsed form of a configuration file: plain values with their places. Of config_reader.cpp and config_tree.cpp
+// only.
 #pragma once
 
 #include <set>
@@ -15,10 +16,10 @@ namespace runnel::config_detail {
 struct Value {
   enum class Kind { kNull, kScalar, kList, kMap };
   Kind kind = Kind::kNull;
-  int line = 0;      // from 1; 0 = unknown
+  int line = 0;           // from 1; 0 = unknown
   std::string path = {};  // "dbs[0].path"
   std::string scalar = {};
-  bool expanded = false;                                     // part of the scalar came from the environment
+  bool expanded = false;                                    // part of the scalar came from the environment
   std::vector<std::pair<std::string, Value>> members = {};  // of a map, in the file's order
   std::vector<Value> items = {};                            // of a list
   std::set<std::string, std::less<>> asked = {};            // keys somebody looked for: the known ones

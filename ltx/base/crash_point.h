@@ -2,10 +2,10 @@
 //
 //   CrashPoint("replica_wal_synced");
 //
-// RUNNEL_CRASH_POINT=name[:n] in the environment makes the n-th passage (default the first) of that place the last thing the
-// process does; the name is first appended as a line to the file named by RUNNEL_CRASH_LOG, so that a test can tell a kill at
-// the point from any other death. Without the variable a passage costs one relaxed load. Nothing is flushed and no destructor
-// runs: what survives is what the operating system already has.
+// RUNNEL_CRASH_POINT=name[:n] in the environment makes the n-th passage (default the first) of that place the last
+// thing the process does; the name is first appended as a line to the file named by RUNNEL_CRASH_LOG, so that a test
+// can tell a kill at the point from any other death. Without the variable a passage costs one relaxed load. Nothing is
+// flushed and no destructor runs: what survives is what the operating system already has.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,8 @@ void Passed(std::string_view name);
 
 // THREAD: any; passages of all threads are counted together.
 inline void CrashPoint(std::string_view name) {
-  if (crash_point_detail::armed.load(std::memory_order_relaxed)) [[unlikely]] crash_point_detail::Passed(name);
+  if (crash_point_detail::armed.load(std::memory_order_relaxed)) [[unlikely]]
+    crash_point_detail::Passed(name);
 }
 
 // Some point is armed: for the rare place that must do a thing in two steps only so that a test can die between them.

@@ -16,7 +16,9 @@
 namespace runnel {
 namespace {
 
-Error Failed(std::string_view verb, const std::string& path) { return ErrnoError(errno, fmt::format("{} {}", verb, path)); }
+Error Failed(std::string_view verb, const std::string& path) {
+  return ErrnoError(errno, fmt::format("{} {}", verb, path));
+}
 
 // In the same directory, so that rename() stays within one file system; the counter keeps two threads apart.
 std::string TemporaryName(const std::string& path) {
@@ -54,7 +56,9 @@ Result<File> File::Open(std::string path, int flags, mode_t mode) {
 Result<File> File::OpenRead(std::string path) { return Open(std::move(path), O_RDONLY, 0); }
 Result<File> File::OpenReadWrite(std::string path) { return Open(std::move(path), O_RDWR, 0); }
 Result<File> File::OpenOrCreate(std::string path, mode_t mode) { return Open(std::move(path), O_RDWR | O_CREAT, mode); }
-Result<File> File::Create(std::string path, mode_t mode) { return Open(std::move(path), O_RDWR | O_CREAT | O_EXCL, mode); }
+Result<File> File::Create(std::string path, mode_t mode) {
+  return Open(std::move(path), O_RDWR | O_CREAT | O_EXCL, mode);
+}
 Result<File> File::CreateOrTruncate(std::string path, mode_t mode) {
   return Open(std::move(path), O_RDWR | O_CREAT | O_TRUNC, mode);
 }
@@ -74,8 +78,8 @@ Result<size_t> File::ReadAt(uint64_t offset, MutableBytes out) const {
 Status File::ReadExactAt(uint64_t offset, MutableBytes out) const {
   TRY_ASSIGN(size_t got, ReadAt(offset, out));
   if (got == out.size()) return Ok();
-  return Error(Errc::kCorrupt, fmt::format("{} ends at byte {}, expected {} bytes from {}", path_, offset + got, out.size(),
-                                           offset));
+  return Error(Errc::kCorrupt,
+               fmt::format("{} ends at byte {}, expected {} bytes from {}", path_, offset + got, out.size(), offset));
 }
 
 Status File::WriteAt(uint64_t offset, Bytes bytes) {
@@ -141,7 +145,8 @@ Result<std::string> ReadFile(const std::string& path, uint64_t bytes_max) {
     text.resize(start + got);
     if (got < kStep) break;
   }
-  if (text.size() > bytes_max) return Error(Errc::kExhausted, fmt::format("{} is larger than {} bytes", path, bytes_max));
+  if (text.size() > bytes_max)
+    return Error(Errc::kExhausted, fmt::format("{} is larger than {} bytes", path, bytes_max));
   return text;
 }
 
@@ -227,7 +232,8 @@ Result<FileLock> FileLock::Acquire(const std::string& path) {
     if (errno != EAGAIN && errno != EACCES) return Failed("lock", path);
     Result<std::string> holder = ReadFile(path, 64);
     std::string pid = holder.ok() ? holder->substr(0, holder->find('\n')) : std::string();
-    return Error(Errc::kConflict, fmt::format("{} is held by {}", path, pid.empty() ? "another process" : "process " + pid));
+    return Error(Errc::kConflict,
+                 fmt::format("{} is held by {}", path, pid.empty() ? "another process" : "process " + pid));
   }
   std::string pid = fmt::format("{}\n", ::getpid());
   TRY(file.Truncate(0));

@@ -1,10 +1,10 @@
 // Files: owned descriptors, whole reads and writes, replacement without a half-written moment, locks between processes.
 //
-// Errors everywhere: kNotFound (no such file), kExhausted (disk or quota full), kIo (the operating system's sentence with the
-// path). After a failed write or sync a File is not to be used further: what is on disk is unknown.
+// Errors everywhere: kNotFound (no such file), kExhausted (disk or quota full), kIo (the operating system's sentence
+// with the path). After a failed write or sync a File is not to be used further: what is on disk is unknown.
 //
-// SQLite's files are never opened here while SQLite has them open in this process: closing our descriptor would drop the
-// POSIX locks SQLite holds on the same file.
+// SQLite's files are never opened here while SQLite has them open in this process: closing our descriptor would drop
+// the POSIX locks SQLite holds on the same file.
 #pragma once
 
 #include <sys/types.h>
@@ -49,9 +49,9 @@ class Fd {
 class File {
  public:
   static Result<File> OpenRead(std::string path);
-  static Result<File> OpenReadWrite(std::string path);                       // must exist
-  static Result<File> OpenOrCreate(std::string path, mode_t mode = 0644);    // keeps what is there
-  static Result<File> Create(std::string path, mode_t mode = 0644);          // must not exist
+  static Result<File> OpenReadWrite(std::string path);                     // must exist
+  static Result<File> OpenOrCreate(std::string path, mode_t mode = 0644);  // keeps what is there
+  static Result<File> Create(std::string path, mode_t mode = 0644);        // must not exist
   static Result<File> CreateOrTruncate(std::string path, mode_t mode = 0644);
 
   // Reads up to out.size() bytes; fewer only at the end of the file.
@@ -80,8 +80,8 @@ class File {
 };
 
 struct AtomicWriteOptions {
-  mode_t mode = 0644;    // of a new file, under the umask
-  std::string like;      // owner and mode are taken from this file if it is given and exists
+  mode_t mode = 0644;  // of a new file, under the umask
+  std::string like;    // owner and mode are taken from this file if it is given and exists
 };
 
 // Replaces `path` by these bytes: readers see the old or the new file, never a part.
@@ -105,12 +105,12 @@ Result<bool> FileExists(const std::string& path);
 // "." for a name without a slash.
 std::string DirName(const std::string& path);
 
-// Gives `file` the permission bits and, as far as we may, the owner of `path`. Where the group cannot be kept, its rights are
-// dropped rather than given to another group. Fine (nothing done) if `path` does not exist.
+// Gives `file` the permission bits and, as far as we may, the owner of `path`. Where the group cannot be kept, its
+// rights are dropped rather than given to another group. Fine (nothing done) if `path` does not exist.
 Status CopyOwnerAndMode(const std::string& path, const File& file);
 
-// Mutual exclusion between processes by an open-file-description lock on a file of its own; released with the object or the
-// process, however that ends. The file holds the holder's pid for people and is left behind.
+// Mutual exclusion between processes by an open-file-description lock on a file of its own; released with the object or
+// the process, however that ends. The file holds the holder's pid for people and is left behind.
 class FileLock {
  public:
   // Errors: kConflict "<path> is held by process 123" when somebody else has it.

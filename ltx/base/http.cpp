@@ -29,7 +29,7 @@ constexpr size_t kRequestBodyMax = 4096;
 constexpr uint32_t kThreadsReserved = 2;
 
 struct Address {
-  std::string host;       // of a TCP address
+  std::string host;  // of a TCP address
   int port = 0;
   std::string unix_path;  // else this
 };
@@ -108,9 +108,9 @@ class WaiterSlot {
   std::atomic<uint32_t>* waiters_;
 };
 
-void Reply(HttpResponse&& from, httplib::Response& to) {
+void Reply(const HttpResponse& from, httplib::Response& to) {
   to.status = from.status;
-  to.set_content(std::move(from.body), from.content_type);
+  to.set_content(from.body, from.content_type);
 }
 
 void ReplyBusy(httplib::Response& to) {

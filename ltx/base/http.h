@@ -1,8 +1,9 @@
 // What a node shows over HTTP: a handful of fixed paths, answered from memory.
 //
-// The server binds loopback unless told otherwise and answers GET (and HEAD) only. Every connection carries one request, and a
-// bounded number of threads answers them; requests that wait (long polls, event streams) may take all threads but two, so
-// that /metrics and /healthz are answered whatever clients wait for. More waiters than that are told 503.
+// The server binds loopback unless told otherwise and answers GET (and HEAD) only. Every connection carries one
+// request, and a bounded number of threads answers them; requests that wait (long polls, event streams) may take all
+// threads but two, so that /metrics and /healthz are answered whatever clients wait for. More waiters than that are
+// told 503.
 #pragma once
 
 #include <chrono>
@@ -34,8 +35,8 @@ struct HttpResponse {
   std::string body = {};
 };
 
-// Sends one event to one client; false when the client has gone or the server stops. An event without a name and data is a
-// keep-alive comment. Data may have several lines.
+// Sends one event to one client; false when the client has gone or the server stops. An event without a name and data
+// is a keep-alive comment. Data may have several lines.
 using SendEvent = std::function<bool(std::string_view event, std::string_view data)>;
 
 struct HttpOptions {

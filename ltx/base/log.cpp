@@ -47,8 +47,11 @@ bool NeedsQuotes(std::string_view text) {
 // Length of the well-formed UTF-8 sequence at the front, 0 if it is malformed.
 size_t Utf8Length(std::string_view text) {
   unsigned char lead = static_cast<unsigned char>(text[0]);
-  size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3
-                  : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  size_t length = lead < 0x80                   ? 1
+                  : lead >= 0xc2 && lead < 0xe0 ? 2
+                  : lead >= 0xe0 && lead < 0xf0 ? 3
+                  : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                : 0;
   if (length == 0 || text.size() < length) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
@@ -164,15 +167,13 @@ void InitLog(const LogOptions& options) {
   sink.format.store(options.format, std::memory_order_relaxed);
 }
 
-bool LogEnabled(Level level) {
-  return static_cast<int>(level) <= GetSink().level.load(std::memory_order_relaxed);
-}
+bool LogEnabled(Level level) { return static_cast<int>(level) <= GetSink().level.load(std::memory_order_relaxed); }
 
 void Log(Level level, std::string_view event, std::initializer_list<LogField> fields) {
   if (!LogEnabled(level)) return;
   Sink& sink = GetSink();
-  std::string line = RenderLogLine(sink.format.load(std::memory_order_relaxed), FormatRfc3339(SystemClock().Wall()), level,
-                                   event, fields);
+  std::string line = RenderLogLine(sink.format.load(std::memory_order_relaxed), FormatRfc3339(SystemClock().Wall()),
+                                   level, event, fields);
   sink.logger.log(spdlog::level::info, spdlog::string_view_t(line));
 }
 

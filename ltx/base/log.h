@@ -6,9 +6,9 @@
 //   json   {"ts":"2024-05-01T12:00:00.123456Z","level":"info","event":"ltx_published","db":"app",...}
 //
 // One event is one line on standard error: control characters in texts are escaped, invalid UTF-8 is replaced in JSON.
-// error = a human must act; warn = healing itself, counted by a metric; info = changes of state; debug = per transaction;
-// trace = per page. Never a payload, never a secret. Field names come from one list: db, epoch, lineage, min_txid, max_txid,
-// position, pgno, wal_offset, seq, bytes, dur_ms, attempt, errc, err.
+// error = a human must act; warn = healing itself, counted by a metric; info = changes of state; debug = per
+// transaction; trace = per page. Never a payload, never a secret. Field names come from one list: db, epoch, lineage,
+// min_txid, max_txid, position, pgno, wal_offset, seq, bytes, dur_ms, attempt, errc, err.
 //
 // THREAD: any, after InitLog. Before InitLog events of info and above are written as text.
 #pragma once
@@ -45,8 +45,7 @@ class LogField {
   LogField(std::string_view key, std::same_as<bool> auto value) : key_(key), value_(value) {}
   LogField(std::string_view key, std::floating_point auto value) : key_(key), value_(static_cast<double>(value)) {}
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  LogField(std::string_view key, T value) : key_(key), value_(Widen(value)) {}
+  requires(!std::same_as<T, bool>) LogField(std::string_view key, T value) : key_(key), value_(Widen(value)) {}
 
   std::string_view key() const { return key_; }
   const Value& value() const { return value_; }

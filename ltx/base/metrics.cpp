@@ -46,9 +46,7 @@ double Gauge::value() const { return gauge_->Value(); }
 
 void Histogram::Observe(double value) { histogram_->Observe(value); }
 
-std::vector<double> LatencyBuckets() {
-  return {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100};
-}
+std::vector<double> LatencyBuckets() { return {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100}; }
 
 Metrics::Metrics() : state_(std::make_unique<State>()) {}
 Metrics::~Metrics() = default;

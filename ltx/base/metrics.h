@@ -1,8 +1,8 @@
 // Numbers about the process for Prometheus: counters, gauges and histograms by name and labels, and their text form.
 //
-// Names are runnel_<stage>_<what>_<unit>, counters end in _total; durations are in seconds. Asking twice for the same name and
-// labels gives the same series. Values that live elsewhere (a snapshot of statistics) are copied in by an OnScrape function, so
-// nothing on a hot path touches a metric that only mirrors one.
+// Names are runnel_<stage>_<what>_<unit>, counters end in _total; durations are in seconds. Asking twice for the same
+// name and labels gives the same series. Values that live elsewhere (a snapshot of statistics) are copied in by an
+// OnScrape function, so nothing on a hot path touches a metric that only mirrors one.
 //
 // THREAD: any. LIFETIME: handles must not be used after their Metrics.
 #pragma once
@@ -26,7 +26,8 @@ using MetricLabels = std::map<std::string, std::string>;
 class Counter {
  public:
   void Add(double amount = 1);  // REQUIRES: amount >= 0
-  // Brings the counter to a total counted elsewhere; a smaller total than shown (the source started over) changes nothing.
+  // Brings the counter to a total counted elsewhere; a smaller total than shown (the source started over) changes
+  // nothing.
   void RaiseTo(double total);
   double value() const;
 

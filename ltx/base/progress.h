@@ -26,8 +26,8 @@ std::string RenderProgressBar(const ProgressState& state, size_t width);
 // How long the rest takes at the mean rate so far; 0 when unknown or done.
 std::chrono::microseconds TimeRemaining(const ProgressState& state);
 
-// Shows the work of one thread. Drawing is limited to ten a second on a terminal, one in five seconds in the log, so Advance
-// may be called as often as the work likes.
+// Shows the work of one thread. Drawing is limited to ten a second on a terminal, one in five seconds in the log, so
+// Advance may be called as often as the work likes.
 class Progress {
  public:
   enum class Style { kAuto, kBar, kLog, kNone };  // kAuto: kBar if standard error is a terminal, else kLog

@@ -1,7 +1,9 @@
 // Errors from the world are values. A function that can fail for a reason outside this program returns Result<T> (or
-// Status, which is Result<void>), and the code in the Error says what the caller has to do next, never where it came from.
+// Status, which is Result<void>), and the code in the Error says what the caller has to do next, never where it came
+// from.
 //
-// A Result must be looked at: the type is [[nodiscard]]. CHECK (ltx/base/check.h) is for bugs of ours and ends the process.
+// A Result must be looked at: the type is [[nodiscard]]. CHECK (ltx/base/check.h) is for bugs of ours and ends the
+// process.
 #pragma once
 
 #include <string>
@@ -39,7 +41,8 @@ class [[nodiscard]] Error {
   Errc code() const { return code_; }
   const std::string& message() const { return message_; }
 
-  // Adds a clause of context in front: Error(kIo, "no space left").With("write backlog") reads "write backlog: no space left".
+  // Adds a clause of context in front: Error(kIo, "no space left").With("write backlog") reads "write backlog: no space
+  // left".
   Error With(std::string_view context) const& { return Error(code_, std::string(context) + ": " + message_); }
 
   // The same error under another code, where a layer knows better what its caller must do.
@@ -55,7 +58,8 @@ template <typename T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:
   using tl::expected<T, Error>::expected;
-  Result(Error error) : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT: implicit, for `return Error(...)`
+  Result(Error error)
+      : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT: implicit, for `return Error(...)`
 
   bool ok() const { return this->has_value(); }
   // The error's code; REQUIRES: !ok().
@@ -67,7 +71,8 @@ using Status = Result<void>;
 // Success as a Status.
 inline Status Ok() { return Status(); }
 
-// "io error" text of an errno, with the code a caller must act on: ENOSPC and EDQUOT are kExhausted, ENOENT is kNotFound, else kIo.
+// "io error" text of an errno, with the code a caller must act on: ENOSPC and EDQUOT are kExhausted, ENOENT is
+// kNotFound, else kIo.
 Error ErrnoError(int err, std::string_view what);
 
 }  // namespace runnel

@@ -1,7 +1,7 @@
 // Signals as a stop_token: SIGTERM and SIGINT ask the process to stop cleanly, SIGHUP to reload.
 //
-// The signals are blocked in every thread and read by one thread of ours, so no code ever runs inside a signal handler. A
-// second SIGTERM or SIGINT ends the process at once, for a person who does not want to wait for the clean stop.
+// The signals are blocked in every thread and read by one thread of ours, so no code ever runs inside a signal handler.
+// A second SIGTERM or SIGINT ends the process at once, for a person who does not want to wait for the clean stop.
 //
 // A child process inherits the blocked mask: call RestoreSignalsInChild between fork and exec.
 #pragma once
@@ -17,8 +17,8 @@ namespace runnel {
 
 class Signals {
  public:
-  // REQUIRES: called in main before any thread is started, and at most one at a time. `on_hangup` runs in the signal thread
-  // on SIGHUP and must only enqueue or wake; without it SIGHUP is ignored. Errors: kIo.
+  // REQUIRES: called in main before any thread is started, and at most one at a time. `on_hangup` runs in the signal
+  // thread on SIGHUP and must only enqueue or wake; without it SIGHUP is ignored. Errors: kIo.
   static Result<std::unique_ptr<Signals>> Install(std::function<void()> on_hangup = nullptr);
   ~Signals();  // unblocks the signals again
   Signals(const Signals&) = delete;

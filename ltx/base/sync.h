@@ -1,5 +1,6 @@
 // The only mutexes of the project: annotated, so that the clang preset proves at compile time that what is guarded is
-// touched under its lock. Waiting always takes a stop_token and a deadline, so no thread can hang past its owner's wish.
+// touched under its lock. Waiting always takes a stop_token and a deadline, so no thread can hang past its owner's
+// wish.
 //
 // No lock may be held across IO, a callback or a call into another room.
 #pragma once
@@ -71,8 +72,8 @@ class CondVar {
 
   // Sleeps until notified (true; may be spurious, so look at the condition again), or until a stop was asked for or the
   // deadline has passed (false). Use: while (!condition) if (!cond.WaitUntil(mutex, stop, deadline)) return ...;
-  bool WaitUntil(Mutex& mutex, std::stop_token stop, std::chrono::steady_clock::time_point deadline) REQUIRES_LOCK(mutex)
-      NO_THREAD_SAFETY_ANALYSIS {
+  bool WaitUntil(Mutex& mutex, std::stop_token stop, std::chrono::steady_clock::time_point deadline)
+      REQUIRES_LOCK(mutex) NO_THREAD_SAFETY_ANALYSIS {
     if (stop.stop_requested()) return false;
     bool slept = false;
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
@@ -181,7 +182,8 @@ class BoundedQueue {
     {
       MutexLock lock(mutex_);
       while (items_.empty() && !closed_) {
-        if (!changed_.WaitUntil(mutex_, stop, deadline) && items_.empty()) return NotDone(stop, "the queue stays empty");
+        if (!changed_.WaitUntil(mutex_, stop, deadline) && items_.empty())
+          return NotDone(stop, "the queue stays empty");
       }
       if (items_.empty()) return Error(Errc::kCancelled, "the queue is closed");
       value = std::move(items_.front());

@@ -16,7 +16,9 @@ using std::chrono::milliseconds;
 
 class MachineClock : public Clock {
  public:
-  WallTime Wall() const override { return std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now()); }
+  WallTime Wall() const override {
+    return std::chrono::time_point_cast<microseconds>(std::chrono::system_clock::now());
+  }
   SteadyTime Now() const override { return std::chrono::steady_clock::now(); }
 };
 

@@ -43,8 +43,8 @@ inline std::chrono::milliseconds TimeLeft(SteadyTime deadline) {
 // Sleeps until the deadline. Errors: kCancelled as soon as a stop is asked for.
 Status SleepUntil(SteadyTime deadline, std::stop_token stop);
 
-// Waits between attempts: doubles from `first` to `longest`, each shortened by up to a quarter at random, so that many nodes
-// that lost the same server do not return in step. One thread.
+// Waits between attempts: doubles from `first` to `longest`, each shortened by up to a quarter at random, so that many
+// nodes that lost the same server do not return in step. One thread.
 class Backoff {
  public:
   Backoff(std::chrono::milliseconds first, std::chrono::milliseconds longest, uint64_t seed = 1);
@@ -64,8 +64,8 @@ class Backoff {
 // "2024-05-01T12:00:00.123456Z", always UTC with six decimals, so that texts sort as the moments do.
 std::string FormatRfc3339(WallTime time);
 
-// Reads "2024-05-01T12:00:00[.fraction](Z|+hh:mm|-hh:mm)", 'T' or a space between; fractions finer than a microsecond are cut.
-// Errors: kInvalid.
+// Reads "2024-05-01T12:00:00[.fraction](Z|+hh:mm|-hh:mm)", 'T' or a space between; fractions finer than a microsecond
+// are cut. Errors: kInvalid.
 Result<WallTime> ParseRfc3339(std::string_view text);
 
 // For people: "250us", "1.5ms", "12s", "3m20s", "2h05m", "3d04h".

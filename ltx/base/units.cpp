@@ -15,11 +15,11 @@ struct Unit {
 };
 
 // Longest names first where one is the beginning of another.
-constexpr std::array kDurationUnits{Unit{"ms", 1}, Unit{"s", 1000}, Unit{"m", 60e3}, Unit{"h", 3600e3}, Unit{"d", 86400e3}};
-constexpr std::array kSizeUnits{Unit{"KiB", 1024},          Unit{"MiB", 1048576},     Unit{"GiB", 1073741824},
-                                Unit{"TiB", 1099511627776}, Unit{"kB", 1e3},          Unit{"KB", 1e3},
-                                Unit{"MB", 1e6},            Unit{"GB", 1e9},          Unit{"TB", 1e12},
-                                Unit{"B", 1}};
+constexpr std::array kDurationUnits{Unit{"ms", 1}, Unit{"s", 1000}, Unit{"m", 60e3}, Unit{"h", 3600e3},
+                                    Unit{"d", 86400e3}};
+constexpr std::array kSizeUnits{
+    Unit{"KiB", 1024}, Unit{"MiB", 1048576}, Unit{"GiB", 1073741824}, Unit{"TiB", 1099511627776}, Unit{"kB", 1e3},
+    Unit{"KB", 1e3},   Unit{"MB", 1e6},      Unit{"GB", 1e9},         Unit{"TB", 1e12},           Unit{"B", 1}};
 
 // A century of milliseconds, and what a double holds exactly: beyond is a mistake, not a setting.
 constexpr double kDurationMax = 100.0 * 365 * 86400e3;

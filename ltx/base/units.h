@@ -10,8 +10,8 @@
 
 namespace runnel {
 
-// "500ms", "10s", "5m", "1h", "7d", "1h30m", "1.5s", "0". A bare number other than 0 is refused, because nobody can tell its
-// unit. Errors: kInvalid.
+// "500ms", "10s", "5m", "1h", "7d", "1h30m", "1.5s", "0". A bare number other than 0 is refused, because nobody can
+// tell its unit. Errors: kInvalid.
 Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
 
 // "64MiB", "1GB", "512B", "4096" (bytes); KiB/MiB/GiB/TiB are powers of 1024, kB/KB/MB/GB/TB of 1000. Errors: kInvalid.

@@ -23,9 +23,8 @@ class ConfigTest : public ::testing::Test {
     return config_->root();
   }
   static std::string ParseTrouble(std::string_view text) {
-    Result<std::unique_ptr<Config>> config = Config::Parse(text, "runnel.yml", [](const std::string&) {
-      return std::optional<std::string>();
-    });
+    Result<std::unique_ptr<Config>> config =
+        Config::Parse(text, "runnel.yml", [](const std::string&) { return std::optional<std::string>(); });
     return config.ok() ? "" : config.error().message();
   }
   std::string Trouble() {
@@ -88,11 +87,11 @@ TEST_F(ConfigTest, EveryMalformedValueIsNotedWithItsPlace) {
   EXPECT_TRUE(root.Bool("flag", true));
   EXPECT_EQ(root.Text("text"), "");
   std::string trouble = Trouble();
-  for (const char* part : {"runnel.yml:1: wait: \"10\" is not a duration", "runnel.yml:2: limit: \"lots\" is not a size",
-                           "runnel.yml:3: number: \"1.5\" is not a whole number",
-                           "runnel.yml:4: big: 200 is not between 1 and 100",
-                           "runnel.yml:5: mode: \"loud\" is not one of auto, poll", "runnel.yml:6: flag: \"maybe\"",
-                           "runnel.yml:7: text is a list, expected a single value"}) {
+  for (const char* part :
+       {"runnel.yml:1: wait: \"10\" is not a duration", "runnel.yml:2: limit: \"lots\" is not a size",
+        "runnel.yml:3: number: \"1.5\" is not a whole number", "runnel.yml:4: big: 200 is not between 1 and 100",
+        "runnel.yml:5: mode: \"loud\" is not one of auto, poll", "runnel.yml:6: flag: \"maybe\"",
+        "runnel.yml:7: text is a list, expected a single value"}) {
     EXPECT_NE(trouble.find(part), std::string::npos) << part << "\n" << trouble;
   }
 }

@@ -31,26 +31,32 @@ TEST_F(CrashPointTest, KillsTheProcessAtTheNamedPlaceAndLeavesTheNameBehind) {
   std::string log = known != nullptr ? known : (dir / "log").string();
   ::setenv("RUNNEL_CRASH_LOG", log.c_str(), 1);
   ::setenv("RUNNEL_CRASH_POINT", "here", 1);
-  EXPECT_EXIT({
-    CrashPoint("elsewhere");
-    CrashPoint("here");
-    std::_Exit(0);
-  }, ::testing::KilledBySignal(SIGKILL), "");
+  EXPECT_EXIT(
+      {
+        CrashPoint("elsewhere");
+        CrashPoint("here");
+        std::_Exit(0);
+      },
+      ::testing::KilledBySignal(SIGKILL), "");
   EXPECT_EQ(*ReadFile(log, 100), "here\n");
 }
 
 TEST_F(CrashPointTest, CountsPassagesOfTheNamedPlaceOnly) {
   ::setenv("RUNNEL_CRASH_POINT", "here:3", 1);
-  EXPECT_EXIT({
-    for (int i = 0; i < 9; ++i) CrashPoint("elsewhere");
-    CrashPoint("here");
-    CrashPoint("here");
-    std::_Exit(7);
-  }, ::testing::ExitedWithCode(7), "");
-  EXPECT_EXIT({
-    for (int i = 0; i < 3; ++i) CrashPoint("here");
-    std::_Exit(0);
-  }, ::testing::KilledBySignal(SIGKILL), "");
+  EXPECT_EXIT(
+      {
+        for (int i = 0; i < 9; ++i) CrashPoint("elsewhere");
+        CrashPoint("here");
+        CrashPoint("here");
+        std::_Exit(7);
+      },
+      ::testing::ExitedWithCode(7), "");
+  EXPECT_EXIT(
+      {
+        for (int i = 0; i < 3; ++i) CrashPoint("here");
+        std::_Exit(0);
+      },
+      ::testing::KilledBySignal(SIGKILL), "");
 }
 
 TEST_F(CrashPointTest, APlanThatCannotBeReadDoesNotLetATestPass) {

@@ -34,16 +34,20 @@ class HttpTest : public ::testing::Test {
   }
   static HttpRoutes::Page Echo(const std::string& path) {
     return {.path = path, .answer = [](const HttpRequest& request) {
-              return HttpResponse{.content_type = "text/plain", .body = request.path + " " + request.Query("db", "none")};
+              return HttpResponse{.content_type = "text/plain",
+                                  .body = request.path + " " + request.Query("db", "none")};
             }};
   }
   // A page that answers when the server stops.
   HttpRoutes::Page Waiter() {
-    return {.path = "/wait", .answer = [this](const HttpRequest& request) {
-              waiting_.Set(waiting_.Get() + 1);
-              Status slept = SleepUntil(DeadlineIn(kPatience), request.stop);
-              return HttpResponse{.body = slept.ok() ? "slept" : "stopped"};
-            }, .waits = true};
+    return {.path = "/wait",
+            .answer =
+                [this](const HttpRequest& request) {
+                  waiting_.Set(waiting_.Get() + 1);
+                  Status slept = SleepUntil(DeadlineIn(kPatience), request.stop);
+                  return HttpResponse{.body = slept.ok() ? "slept" : "stopped"};
+                },
+            .waits = true};
   }
 
   Latest<int> waiting_{0};

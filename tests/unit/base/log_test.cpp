@@ -44,8 +44,12 @@ TEST(LogLine, StaysOneLineWhateverTheTextHolds) {
 }
 
 TEST(LogLine, JsonReplacesBytesThatAreNotUtf8) {
-  EXPECT_NE(Json({{"err", "a\xff" "b"}}).find("\"err\":\"a\\ufffdb\""), std::string::npos);
-  EXPECT_NE(Json({{"err", "\xc0\xaf"}}).find("\"err\":\"\\ufffd\\ufffd\""), std::string::npos);        // overlong
+  EXPECT_NE(Json({{"err",
+                   "a\xff"
+                   "b"}})
+                .find("\"err\":\"a\\ufffdb\""),
+            std::string::npos);
+  EXPECT_NE(Json({{"err", "\xc0\xaf"}}).find("\"err\":\"\\ufffd\\ufffd\""), std::string::npos);             // overlong
   EXPECT_NE(Json({{"err", "\xed\xa0\x80"}}).find("\"err\":\"\\ufffd\\ufffd\\ufffd\""), std::string::npos);  // surrogate
   EXPECT_NE(Json({{"err", "gr\xc3\xbc\xc3\x9f"}}).find("\"err\":\"gr\xc3\xbc\xc3\x9f\""), std::string::npos);
 }

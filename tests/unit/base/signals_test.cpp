@@ -32,53 +32,65 @@ class SignalsTest : public ::testing::Test {
 };
 
 TEST_F(SignalsTest, SigtermAndSigintAskForAStopAndNameTheExitCode) {
-  EXPECT_EXIT({
-    std::unique_ptr<Signals> signals = InstallOrDie();
-    ::kill(::getpid(), SIGTERM);
-    ExitAfterStop(*signals);
-  }, ::testing::ExitedWithCode(143), "");
-  EXPECT_EXIT({
-    std::unique_ptr<Signals> signals = InstallOrDie();
-    ::kill(::getpid(), SIGINT);
-    ExitAfterStop(*signals);
-  }, ::testing::ExitedWithCode(130), "");
+  EXPECT_EXIT(
+      {
+        std::unique_ptr<Signals> signals = InstallOrDie();
+        ::kill(::getpid(), SIGTERM);
+        ExitAfterStop(*signals);
+      },
+      ::testing::ExitedWithCode(143), "");
+  EXPECT_EXIT(
+      {
+        std::unique_ptr<Signals> signals = InstallOrDie();
+        ::kill(::getpid(), SIGINT);
+        ExitAfterStop(*signals);
+      },
+      ::testing::ExitedWithCode(130), "");
 }
 
 TEST_F(SignalsTest, AStopOfOurOwnIsNotASignal) {
-  EXPECT_EXIT({
-    std::unique_ptr<Signals> signals = InstallOrDie();
-    signals->RequestStop();
-    ExitAfterStop(*signals);
-  }, ::testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(
+      {
+        std::unique_ptr<Signals> signals = InstallOrDie();
+        signals->RequestStop();
+        ExitAfterStop(*signals);
+      },
+      ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(SignalsTest, ASecondSignalEndsTheProcessAtOnce) {
-  EXPECT_EXIT({
-    std::unique_ptr<Signals> signals = InstallOrDie();
-    ::kill(::getpid(), SIGTERM);
-    (void)SleepUntil(DeadlineIn(seconds(10)), signals->stop_token());
-    ::kill(::getpid(), SIGINT);
-    (void)SleepUntil(DeadlineIn(seconds(10)), std::stop_token());
-    std::_Exit(99);
-  }, ::testing::ExitedWithCode(130), "");
+  EXPECT_EXIT(
+      {
+        std::unique_ptr<Signals> signals = InstallOrDie();
+        ::kill(::getpid(), SIGTERM);
+        (void)SleepUntil(DeadlineIn(seconds(10)), signals->stop_token());
+        ::kill(::getpid(), SIGINT);
+        (void)SleepUntil(DeadlineIn(seconds(10)), std::stop_token());
+        std::_Exit(99);
+      },
+      ::testing::ExitedWithCode(130), "");
 }
 
 TEST_F(SignalsTest, SighupReloadsAndDoesNotStop) {
-  EXPECT_EXIT({
-    Latest<int> reloads(0);
-    std::unique_ptr<Signals> signals = InstallOrDie([&reloads] { reloads.Set(reloads.Get() + 1); });
-    ::kill(::getpid(), SIGHUP);
-    bool reloaded = reloads.WaitFor([](int n) { return n == 1; }, std::stop_token(), DeadlineIn(seconds(10))).ok();
-    std::_Exit(reloaded && !signals->stop_token().stop_requested() ? 7 : 99);
-  }, ::testing::ExitedWithCode(7), "");
+  EXPECT_EXIT(
+      {
+        Latest<int> reloads(0);
+        std::unique_ptr<Signals> signals = InstallOrDie([&reloads] { reloads.Set(reloads.Get() + 1); });
+        ::kill(::getpid(), SIGHUP);
+        bool reloaded = reloads.WaitFor([](int n) { return n == 1; }, std::stop_token(), DeadlineIn(seconds(10))).ok();
+        std::_Exit(reloaded && !signals->stop_token().stop_requested() ? 7 : 99);
+      },
+      ::testing::ExitedWithCode(7), "");
 }
 
 TEST_F(SignalsTest, AfterItsEndSignalsWorkAsBefore) {
-  EXPECT_EXIT({
-    InstallOrDie().reset();
-    ::kill(::getpid(), SIGTERM);
-    std::_Exit(99);
-  }, ::testing::KilledBySignal(SIGTERM), "");
+  EXPECT_EXIT(
+      {
+        InstallOrDie().reset();
+        ::kill(::getpid(), SIGTERM);
+        std::_Exit(99);
+      },
+      ::testing::KilledBySignal(SIGTERM), "");
 }
 
 }  // namespace
