@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "bus/file/log_dir.h"
@@ -40,7 +41,8 @@ std::string SomeSegment(bool synced) {
 class SegmentTest : public ::testing::Test {
  protected:
   Result<SegmentScanner> Scan(const std::string& bytes) {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes;
+    std::filesystem::remove(path_);  // ext4 syncs a file that is truncated and written again
+    std::ofstream(path_, std::ios::binary) << bytes;
     return SegmentScanner::Open(path_, StreamSeq(7), SomeIncarnation());
   }
   // Payloads up to the first step that is no record, which goes to `end`.
@@ -156,7 +158,7 @@ TEST_F(SegmentTest, GrowingFileIsReadOnFromWhereItEnded) {
   ASSERT_TRUE(scanner.ok());
   std::vector<std::string> got;
   for (size_t size = kSegmentHeaderBytes; size <= bytes.size(); ++size) {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes.substr(0, size);
+    if (size > kSegmentHeaderBytes) std::ofstream(path_, std::ios::binary | std::ios::app) << bytes[size - 1];
     Kind end = Kind::kBad;
     for (int again = 0; again < 2; ++again) {
       Result<ScanStep> step = scanner->Next();
