@@ -13,11 +13,11 @@ inline constexpr std::array kCrashPoints = std::to_array<std::string_view>({
     "bootstrap_position_pending",   // the side files name the new image, the old file is still in place
     "bootstrap_renamed",            // new image in place, position still marked pending
     "apply_wal_header_written",     // first frame of an empty WAL still missing
+    "apply_position_attempted",     // position names the commit, its last frame is not in the file
     "apply_frames_torn",            // a part of a write to the WAL
-    "apply_frames_written",         // frames in the file, not in the hash table
+    "apply_frames_written",         // frames in the file, not in the hash table: recovery would find the commit
     "apply_index_partial",          // half of a write's frames in the hash table
     "apply_index_written",          // all in the hash table, header still the old one
-    "apply_position_attempted",     // position names the commit, header still the old one
     "apply_between_copies",         // second header copy new, first one old
     "apply_published",              // visible, page table still the old one
     "apply_table_partial",          // page table half way

@@ -118,7 +118,8 @@ Status Replica::AddPage(Pgno pgno, Bytes page) {
 
 void Replica::Abort() {
   if (!in_commit_) return;
-  writer_->Discard();
+  // A finished commit that cannot be cut off is still the `hi` of the position file; the next commit must not overwrite that.
+  if (!writer_->Discard().ok()) broken_ = true;
   pending_.clear();
   in_commit_ = false;
 }
@@ -167,15 +168,13 @@ Status Replica::TryCommit(const CommitPoint& point) {
   mark.log_sequence = point.log_sequence;
   if (pages_added_ == 0) {
     mark.wal = writer_->identity();
-    writer_->Discard();
+    TRY(writer_->Discard());
     table_->SetPosition(mark.position, mark.page_count);
     Finished(mark);
     return Ok();
   }
   TRY(table_->Reserve(Pgno(point.page_count)));  // after Publish nothing may fail any more
-  TRY(writer_->Finish(point.page_count));
-  if (options_.sync == SyncMode::kFull) TRY(live_->SyncWal());
-  mark.wal = writer_->pending_identity();
+  mark.wal = writer_->Seal(point.page_count);
   return Publish(mark);
 }
 
@@ -187,6 +186,8 @@ Status Replica::Publish(const ImageMark& mark) {
   record.hi = mark;
   position_->Write(record);
   CrashPoint("apply_position_attempted");
+  TRY(writer_->Finish());
+  if (options_.sync == SyncMode::kFull) TRY(live_->SyncWal());
   bool same_wal = writer_->max_frame() > 0;
   uint32_t first_frame = same_wal ? writer_->max_frame() + 1 : 1;
   writer_->Publish();

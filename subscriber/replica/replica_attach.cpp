@@ -74,6 +74,8 @@ Status Replica::DetermineState() {
   } else {
     SetExact(record, *mark);
   }
+  // The mark of a commit that is in the WAL file but was not published is about to be forgotten.
+  TRY(writer_->CutTail());
   if (state_.exact) {
     record.lo = {state_.lineage, state_.at, state_.page_count, state_.log_sequence, writer_->identity()};
     record.hi = record.lo;

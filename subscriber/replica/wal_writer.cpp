@@ -116,7 +116,10 @@ Status WalWriter::StartOver(bool sync_header) {
 
 Status WalWriter::Add(Pgno pgno, Bytes page) {
   CHECK(page.size() == page_size_, "page of another size");
-  if (buffered_ == buffer_frames_) TRY(Flush(0));
+  if (buffered_ == buffer_frames_) {
+    EncodeBuffered(0);
+    TRY(WriteBuffered());
+  }
   std::byte* frame = buffer_.data() + buffered_ * frame_bytes_;
   StoreBe32(frame, pgno.raw());
   std::memcpy(frame + kFrameHeaderBytes, page.data(), page.size());
@@ -124,9 +127,8 @@ Status WalWriter::Add(Pgno pgno, Bytes page) {
   return Ok();
 }
 
-// Writes the buffered frames behind next_.max_frame, then their index entries. `commit_pages` marks the last one.
-Status WalWriter::Flush(uint32_t commit_pages) {
-  uint32_t first = next_.max_frame + 1;
+// `commit_pages` marks the last frame as the end of the commit.
+void WalWriter::EncodeBuffered(uint32_t commit_pages) {
   for (uint32_t i = 0; i < buffered_; ++i) {
     std::byte* frame = buffer_.data() + i * frame_bytes_;
     StoreBe32(frame + 4, i + 1 == buffered_ ? commit_pages : 0);
@@ -136,6 +138,11 @@ Status WalWriter::Flush(uint32_t commit_pages) {
     StoreBe32(frame + 16, next_.frame_checksum[0]);
     StoreBe32(frame + 20, next_.frame_checksum[1]);
   }
+}
+
+// Writes the buffered frames behind next_.max_frame, then their index entries.
+Status WalWriter::WriteBuffered() {
+  uint32_t first = next_.max_frame + 1;
   Bytes bytes(buffer_.data(), buffered_ * frame_bytes_);
   uint64_t offset = sqlite::FrameOffset(first, page_size_);
   if (CrashPointsArmed()) {
@@ -153,26 +160,50 @@ Status WalWriter::Flush(uint32_t commit_pages) {
   return Ok();
 }
 
-Status WalWriter::Finish(uint32_t page_count) {
+WalIdentity WalWriter::Seal(uint32_t page_count) {
   CHECK(buffered_ > 0, "a commit without pages");
-  TRY(Flush(page_count));
+  EncodeBuffered(page_count);
   next_.page_count = page_count;
   next_.page_size_code = sqlite::PageSizeCode(page_size_);
   next_.change = header_.change + 1;
+  WalIdentity identity = IdentityOf(next_);
+  identity.max_frame += buffered_;
+  return identity;
+}
+
+Status WalWriter::Finish() {
+  TRY(WriteBuffered());
   CrashPoint("apply_index_written");
   return Ok();
 }
 
 void WalWriter::Publish() {
+  CHECK(buffered_ == 0 && next_.max_frame > header_.max_frame, "publishing an unfinished commit");
   live_.WriteHeader(next_, [] { CrashPoint("apply_between_copies"); });
   header_ = next_;
 }
 
-void WalWriter::Discard() {
+Status WalWriter::Discard() {
   buffered_ = 0;
   next_ = header_;
-  Status cleaned = map_.Clean(header_.max_frame);
-  CHECK(cleaned.ok(), "the block of a published frame is gone");
+  TRY(map_.Clean(header_.max_frame));
+  return CutTail();
+}
+
+Status WalWriter::CutTail() {
+  TRY_ASSIGN(uint64_t bytes, live_.WalBytes());
+  uint64_t offset = sqlite::FrameOffset(header_.max_frame + 1, page_size_);
+  // An empty WAL still has the frames of its last life behind the header, all of them in the database file: they may come back.
+  if (header_.max_frame == 0) {
+    std::byte raw[sqlite::kWalHeaderBytes];
+    if (bytes < sizeof raw) return Ok();
+    TRY(live_.ReadWal(raw, 0));
+    std::optional<sqlite::WalHeader> wal = sqlite::ParseWalHeader(raw);
+    if (!wal || !sqlite::SameSalt(wal->salt, header_.salt)) return Ok();
+  }
+  if (bytes < offset + kFrameHeaderBytes) return Ok();
+  std::byte zeros[kFrameHeaderBytes] = {};
+  return live_.WriteWal(zeros, offset);
 }
 
 Result<bool> WalWriter::TryReset(const std::function<void(const WalIdentity&)>& announce, uint64_t keep_bytes) {

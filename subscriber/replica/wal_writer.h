@@ -1,8 +1,12 @@
 // Writes commits into the WAL of a live database as SQLite itself would, on borrowed handles, so that stock readers see each one
 // whole or not at all. Knows frames, salts and the wal-index; knows nothing of positions or checksums of databases.
 //
-// Walk of one commit: Start, Add..., Finish, Publish. Start..Finish write beyond the published max_frame, which no reader looks
-// at; Publish is the one store sequence that makes all of it visible. Discard forgets what was not published.
+// Walk of one commit: Start, Add..., Seal, Finish, Publish. Start..Finish write beyond the published max_frame, which no reader
+// looks at; Publish is the one store sequence that makes all of it visible. Discard forgets what was not published.
+//
+// From Finish on the commit can appear without Publish: if everybody dies, the next connection recovers the index from the file
+// and finds a whole commit there. So whatever has to be remembered about a commit is remembered between Seal and Finish, and a
+// commit that was finished but not published is cut off before anything else is remembered.
 //
 // I1  The caller holds the WRITE lock from Adopt on, for the writer's whole life: nobody else changes header or frames.
 // I2  Memory is one buffer (kBufferBytes or one frame) whatever the size of a commit.
@@ -62,11 +66,13 @@ class WalWriter {
   // Commit. `sync_header`: fsync the WAL header of a WAL that starts over.
   Status Start(bool sync_header);
   Status Add(Pgno pgno, Bytes page);
-  // REQUIRES: at least one Add. Writes what is buffered; the last frame carries the commit mark.
-  Status Finish(uint32_t page_count);
-  WalIdentity pending_identity() const { return IdentityOf(next_); }
+  // REQUIRES: at least one Add. Fixes the identity; the frame with the commit mark is not in the file yet.
+  WalIdentity Seal(uint32_t page_count);
+  Status Finish();
   void Publish();
-  void Discard();
+  Status Discard();
+  // Makes frames behind the published ones, left by a killed writer or a failed commit, unfit for recovery.
+  Status CutTail();
 
   // Starts the WAL over if every frame is in the database file and no reader needs the WAL; false: not now. `announce` gets the
   // new identity before anything is stored. `keep_bytes`: a larger WAL file is cut to nothing.
@@ -83,7 +89,8 @@ class WalWriter {
  private:
   static WalIdentity IdentityOf(const sqlite::WalIndexHeader& header);
   Status StartOver(bool sync_header);
-  Status Flush(uint32_t commit_pages);
+  void EncodeBuffered(uint32_t commit_pages);
+  Status WriteBuffered();
   void PlantReadMark();
   Status RebuildFromFile(WalIndexMap::Rebuild& rebuild, sqlite::WalIndexHeader& header) const;
   uint32_t RaiseReadMarks();
