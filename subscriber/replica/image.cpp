@@ -136,6 +136,7 @@ Status ReplicaImage::SyncImage() {
 
 Status ReplicaImage::Finish(const Final& final) {
   TRY(CheckComplete(final));
+  TRY(table_->Reserve(Pgno(final.page_count)));  // the lock page has no AddPage
   table_->SetPosition(final.position, final.page_count);
   TRY(SyncImage());
   TRY(table_->Sync());

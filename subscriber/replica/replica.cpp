@@ -135,6 +135,16 @@ Status Replica::Commit(const CommitPoint& point) {
   return committed;
 }
 
+// Readers never go back: within a lineage positions only grow, and a replica that may stand as far as `attempted` gets there
+// first. An image made by somebody else is no position, any will do.
+Status Replica::CheckForward(const CommitPoint& point) const {
+  bool new_lineage = point.lineage.has_value() && *point.lineage != state_.lineage;
+  if (new_lineage || state_.foreign_write) return Ok();
+  Position least = state_.exact ? state_.at : state_.attempted;
+  if (point.post.txid >= least.txid) return Ok();
+  return Error(Errc::kRefused, "commit to " + ToString(point.post) + " would take readers back from " + ToString(least));
+}
+
 // The pages added so far make, of the image as it is, exactly the image of `point`. A page added twice or missing shows too.
 Status Replica::CheckPageSet(const CommitPoint& point) {
   if (point.page_count == 0 || pgno_max_ > point.page_count) {
@@ -152,6 +162,7 @@ Status Replica::CheckPageSet(const CommitPoint& point) {
 }
 
 Status Replica::TryCommit(const CommitPoint& point) {
+  TRY(CheckForward(point));
   if (pages_added_ == 0 && point.page_count != table_->page_count()) {
     // The size travels in a frame, so there must be one.
     std::vector<std::byte> first(state_.page_size.raw());

@@ -124,7 +124,8 @@ class Replica {
   // the disk failed to read back a commit of more than a million pages, and every later Begin is kConflict.
   Status Begin(PageSize page_size);
   Status AddPage(Pgno pgno, Bytes page);  // each page once, any order
-  // Errors: kCorrupt when these pages do not lead to `point.post`. DURABLE: against the death of the process; against power
+  // Errors: kCorrupt when these pages do not lead to `point.post`; kRefused when that lies behind what readers may have seen in
+  // this lineage. DURABLE: against the death of the process; against power
   // loss as `sync` says. No AddPage at all moves only the position (or, with another page_count, only the size).
   Status Commit(const CommitPoint& point);
   void Abort();
@@ -167,6 +168,7 @@ class Replica {
   // replica.cpp
   Status CheckUndisturbed();
   Status TryReset();
+  Status CheckForward(const CommitPoint& point) const;
   Status CheckPageSet(const CommitPoint& point);
   Status TryCommit(const CommitPoint& point);
   Status Publish(const ImageMark& mark);

@@ -128,6 +128,15 @@ TEST_F(ReplicaTest, CommitsWithoutPagesMoveThePosition) {
   EXPECT_EQ(replica_->state().log_sequence, 99u);
 }
 
+TEST_F(ReplicaTest, NoCommitTakesReadersBack) {
+  StartReplica();
+  testing::SourceCommit old = source_->Snapshot();
+  ASSERT_OK(Follow("INSERT INTO t VALUES(2, 'two')"));
+  EXPECT_EQ(Apply(old).code(), Errc::kRefused);
+  EXPECT_EQ(Client(path()).Row("SELECT count(*) FROM t"), "2");
+  ExpectSameImage();
+}
+
 TEST_F(ReplicaTest, ANewLineageIsTakenAsThePagesThatDiffer) {
   StartReplica();
   testing::CommitSource other(dir_ / "other.db", 4096, "CREATE TABLE u(x); INSERT INTO u VALUES(randomblob(20000));");
