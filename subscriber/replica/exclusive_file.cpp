@@ -14,8 +14,8 @@ Result<std::unique_ptr<ExclusiveFile>> ExclusiveFile::Take(const std::string& pa
   if (::stat(path.c_str(), &old) != 0) return file;
   int rc = sqlite3_open_v2(path.c_str(), &file->db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (rc != SQLITE_OK) return Error(Errc::kIo, path + ": cannot be locked: " + sqlite3_errstr(rc));
-  // Leaving WAL mode needs everybody else to be gone, and takes -wal and -shm away. Byte 18 = 3 forbids the change of mode;
-  // such a file is as good as not in use once it is locked.
+  // Leaving WAL mode needs everybody else to be gone, and takes -wal and -shm away. Byte 18 = 3 forbids the change of
+  // mode; such a file is as good as not in use once it is locked.
   rc = sqlite3_exec(file->db_, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=DELETE; BEGIN EXCLUSIVE", nullptr,
                     nullptr, nullptr);
   int primary = rc & 0xff;

@@ -103,7 +103,8 @@ Status ReplicaImage::CheckComplete(const Final& final) const {
   // A database may end with the lock page.
   bool ends_at_lock_page = final.page_count == LockPage(options_.page_size).raw() && pages + 1 == final.page_count;
   if (pages == 0 || (pages != final.page_count && !ends_at_lock_page)) {
-    return Error(Errc::kCorrupt, "image has " + std::to_string(pages) + " pages of " + std::to_string(final.page_count));
+    return Error(Errc::kCorrupt,
+                 "image has " + std::to_string(pages) + " pages of " + std::to_string(final.page_count));
   }
   if (sum_ != final.position.checksum) {
     return Error(Errc::kCorrupt, "image has checksum " + ToString(sum_) + ", not that of " + ToString(final.position));
@@ -116,8 +117,8 @@ Status ReplicaImage::CheckHeader() const {
   if (page_size == 1) page_size = 65536;
   if (AsText(Bytes(header_).first(16)) != std::string_view("SQLite format 3\0", 16) ||
       page_size != options_.page_size.raw()) {
-    return Error(Errc::kCorrupt, "image is not a SQLite database with pages of " +
-                                     std::to_string(options_.page_size.raw()) + " bytes");
+    return Error(Errc::kCorrupt,
+                 "image is not a SQLite database with pages of " + std::to_string(options_.page_size.raw()) + " bytes");
   }
   if (std::to_integer<int>(header_[18]) != 2 || std::to_integer<int>(header_[19]) != 2) {
     return Error(Errc::kUnsupported, "image is in rollback-journal mode; its source must be in WAL mode");

@@ -1,16 +1,19 @@
-// Writes the first image of a replica: pages into a new file, proven by the checksum of its position, then renamed into place.
+// Writes the first image of a replica: pages into a new file, proven by the checksum of its position, then renamed into
+// place.
 //
 // Walk: Create, AddPage (ascending), Finish. Without Finish nothing is left but files in the side directory.
 // I1  The file at `path` is at every moment either what was there before or the whole new image.
-// I2  A crash between the renames is finished by the next Replica::Attach, or reported by it as kNotFound (make it again).
+// I2  A crash between the renames is finished by the next Replica::Attach, or reported by it as kNotFound (make it
+//     again).
 // THREAD: one. LIFETIME: holds the replica's lock, so no subscriber can be attached; destroy it before Replica::Attach.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <sys/types.h>
 #include <vector>
 
 #include "ltx/base/bytes.h"
@@ -32,7 +35,8 @@ struct ImageOptions {
 
 class ReplicaImage {
  public:
-  // Errors: kRefused (a file is there and `replace` is not set; kept by a subscriber); kInvalid (page size); kIo; kExhausted.
+  // Errors: kRefused (a file is there and `replace` is not set; kept by a subscriber); kInvalid (page size); kIo;
+  // kExhausted.
   static Result<std::unique_ptr<ReplicaImage>> Create(const ImageOptions& options);
   ~ReplicaImage();
 

@@ -85,7 +85,8 @@ Status WriteFile(const std::string& path, Bytes bytes) {
 FileStamp StampOf(const std::string& path) {
   struct stat file {};
   if (::stat(path.c_str(), &file) != 0) return {};
-  uint64_t mtime_ns = static_cast<uint64_t>(file.st_mtim.tv_sec) * 1000000000u + static_cast<uint64_t>(file.st_mtim.tv_nsec);
+  uint64_t mtime_ns =
+      static_cast<uint64_t>(file.st_mtim.tv_sec) * 1000000000u + static_cast<uint64_t>(file.st_mtim.tv_nsec);
   return {file.st_ino, static_cast<uint64_t>(file.st_size), mtime_ns};
 }
 
@@ -164,7 +165,8 @@ Result<std::unique_ptr<PositionFile>> PositionFile::Open(const std::string& path
   }
   if (!found) return Error(Errc::kCorrupt, path + ": both slots of the position file are damaged");
   if (!PageSize::IsValid(file->record_.page_size.raw())) {
-    return Error(Errc::kCorrupt, path + ": page size " + std::to_string(file->record_.page_size.raw()) + " is impossible");
+    return Error(Errc::kCorrupt,
+                 path + ": page size " + std::to_string(file->record_.page_size.raw()) + " is impossible");
   }
   return file;
 }

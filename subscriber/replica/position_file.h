@@ -1,9 +1,10 @@
-// Where a replica's image stands, in a small file beside it: "<replica>-runnel/position", memory-mapped, so that kill -9 of this
-// process loses nothing that was stored. Two slots are written in turn; the newest one with a right checksum counts.
+// Where a replica's image stands, in a small file beside it: "<replica>-runnel/position", memory-mapped, so that kill
+// -9 of this process loses nothing that was stored. Two slots are written in turn; the newest one with a right checksum
+// counts.
 //
-// A commit writes twice: `hi` names the commit and the WAL it will leave behind *before* its last frame is written (from then on
-// a recovery can make it visible), `lo` follows after.
-// Whatever a crash leaves, comparing the WAL's identity with both says which of the two the image is.
+// A commit writes twice: `hi` names the commit and the WAL it will leave behind *before* its last frame is written
+// (from then on a recovery can make it visible), `lo` follows after. Whatever a crash leaves, comparing the WAL's
+// identity with both says which of the two the image is.
 //
 // Slot (kSlotBytes, big-endian; slots at 0 and 2048 of a 4096-byte file, so that no disk sector holds both):
 //    0    8  magic "RNLPOS01"

@@ -36,7 +36,8 @@ Status Replica::CheckUndisturbed() {
   ++stats_.recoveries;
   synced_backfill_ = 0;
   if (writer_->identity().Matches(before)) return Ok();
-  // An empty WAL has nothing to be recognised by, and one that was just reset comes back with its old, equivalent frames.
+  // An empty WAL has nothing to be recognised by, and one that was just reset comes back with its old, equivalent
+  // frames.
   PositionRecord record = position_->record();
   TRY_ASSIGN(Checksum image, RebuildPageTable(state_.at.txid));
   if (image != state_.image) {
@@ -84,7 +85,8 @@ Status Replica::Begin(PageSize page_size) {
   }
   if (paused_) {
     return Error(Errc::kUnavailable, options_.path + ": the WAL has reached its limit of " +
-                                         std::to_string(options_.wal_limit_bytes) + " bytes and a reader still needs it");
+                                         std::to_string(options_.wal_limit_bytes) +
+                                         " bytes and a reader still needs it");
   }
   TRY(CheckUndisturbed());
   TRY(TryReset());
@@ -118,7 +120,8 @@ Status Replica::AddPage(Pgno pgno, Bytes page) {
 
 void Replica::Abort() {
   if (!in_commit_) return;
-  // A finished commit that cannot be cut off is still the `hi` of the position file; the next commit must not overwrite that.
+  // A finished commit that cannot be cut off is still the `hi` of the position file; the next commit must not overwrite
+  // that.
   if (!writer_->Discard().ok()) broken_ = true;
   pending_.clear();
   in_commit_ = false;
@@ -135,21 +138,23 @@ Status Replica::Commit(const CommitPoint& point) {
   return committed;
 }
 
-// Readers never go back: within a lineage positions only grow, and a replica that may stand as far as `attempted` gets there
-// first. An image made by somebody else is no position, any will do.
+// Readers never go back: within a lineage positions only grow, and a replica that may stand as far as `attempted` gets
+// there first. An image made by somebody else is no position, any will do.
 Status Replica::CheckForward(const CommitPoint& point) const {
   bool new_lineage = point.lineage.has_value() && *point.lineage != state_.lineage;
   if (new_lineage || state_.foreign_write) return Ok();
   Position least = state_.exact ? state_.at : state_.attempted;
   if (point.post.txid >= least.txid) return Ok();
-  return Error(Errc::kRefused, "commit to " + ToString(point.post) + " would take readers back from " + ToString(least));
+  return Error(Errc::kRefused,
+               "commit to " + ToString(point.post) + " would take readers back from " + ToString(least));
 }
 
-// The pages added so far make, of the image as it is, exactly the image of `point`. A page added twice or missing shows too.
+// The pages added so far make, of the image as it is, exactly the image of `point`. A page added twice or missing shows
+// too.
 Status Replica::CheckPageSet(const CommitPoint& point) {
   if (point.page_count == 0 || pgno_max_ > point.page_count) {
-    return Error(Errc::kCorrupt, "commit of " + std::to_string(point.page_count) + " pages has page " +
-                                     std::to_string(pgno_max_));
+    return Error(Errc::kCorrupt,
+                 "commit of " + std::to_string(point.page_count) + " pages has page " + std::to_string(pgno_max_));
   }
   for (uint32_t pgno = point.page_count + 1; pgno <= table_->page_count(); ++pgno) {
     sum_ = sum_.Toggle(table_->Get(Pgno(pgno)).checksum);

@@ -1,17 +1,18 @@
 // A live replica: one SQLite file in WAL mode that stock clients read while commits are applied to it.
 //
-// Walk: Attach finds out where the image stands; then per visible commit Begin, AddPage..., Commit (or Abort); Maintain between
-// commits; Detach.
+// Walk: Attach finds out where the image stands; then per visible commit Begin, AddPage..., Commit (or Abort); Maintain
+// between commits; Detach.
 //
-// I1  What readers see is at every moment the image of one position: Commit computes the checksum of the image it is about to
-//     show and refuses to show any other than the one asked for.
-// I2  We hold the WAL's WRITE lock from Attach to Detach. No stock client can write the replica or start its WAL over, and no
-//     client's blocking checkpoint can hold up a commit.
-// I3  After a crash the state is told, never guessed: exact at one position, or somewhere in (durable, attempted], or written by
-//     somebody else.
+// I1  What readers see is at every moment the image of one position: Commit computes the checksum of the image it is
+//     about to show and refuses to show any other than the one asked for.
+// I2  We hold the WAL's WRITE lock from Attach to Detach. No stock client can write the replica or start its WAL over,
+//     and no client's blocking checkpoint can hold up a commit.
+// I3  After a crash the state is told, never guessed: exact at one position, or somewhere in (durable, attempted], or
+//     written by somebody else.
 // I4  Memory is bounded whatever a commit's size: frames go to the WAL as they come.
 //
-// THREAD: one. LIFETIME: no other object of this process may close a descriptor on the replica's db, -wal or -shm files.
+// THREAD: one. LIFETIME: no other object of this process may close a descriptor on the replica's db, -wal or -shm
+// files.
 #pragma once
 
 #include <chrono>
@@ -42,7 +43,8 @@ enum class SyncMode {
 struct ReplicaOptions {
   std::string path;
   SyncMode sync = SyncMode::kNormal;
-  // A WAL that grows beyond this, because readers keep it busy, makes Begin pause (kUnavailable) until it could be started over.
+  // A WAL that grows beyond this, because readers keep it busy, makes Begin pause (kUnavailable) until it could be
+  // started over.
   uint64_t wal_limit_bytes = uint64_t{64} << 20;
   // true: stay paused however long a reader sits there. false: after `pause_max` let the WAL grow and try again later.
   bool pause_at_wal_limit = false;
@@ -60,17 +62,18 @@ struct ReplicaState {
   uint32_t page_count = 0;
   uint64_t log_sequence = 0;  // hint given with the commit `at`
 
-  // The image is exactly `at`. If false, the image is one of (durable, attempted] or later, unless foreign_write says that
-  // it is none at all: apply the union of all commits behind `durable` up to any position not before `attempted`
+  // The image is exactly `at`. If false, the image is one of (durable, attempted] or later, unless foreign_write says
+  // that it is none at all: apply the union of all commits behind `durable` up to any position not before `attempted`
   // as one commit (the log's head is always right: what was attempted came from the log); Commit proves it.
   bool exact = false;
   Position at;
   Position durable;
   Position attempted;
-  Checksum image;  // of the image as it is: the position in the log with this post-apply checksum, if any, is where it stands
+  // Of the image as it is: the position in the log with this post-apply checksum, if any, is where it stands.
+  Checksum image;
 
-  // Somebody wrote the file while no subscriber had it: only pages from another source, chosen by comparing PageChecksumOf,
-  // can bring it back.
+  // Somebody wrote the file while no subscriber had it: only pages from another source, chosen by comparing
+  // PageChecksumOf, can bring it back.
   bool foreign_write = false;
   std::string note;  // one sentence for the log, empty when there is nothing to say
 };
@@ -109,24 +112,25 @@ class Replica {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // Errors: kNotFound (no replica here, or a bootstrap that did not get to the end: make a new image); kRefused (kept by
-  // another subscriber; a file of somebody else's; out of WAL mode); kCorrupt (position file damaged); kUnavailable (locked by
-  // a client for longer than `wait`); kIo, kExhausted.
+  // Errors: kNotFound (no replica here, or a bootstrap that did not get to the end: make a new image); kRefused (kept
+  // by another subscriber; a file of somebody else's; out of WAL mode); kCorrupt (position file damaged); kUnavailable
+  // (locked by a client for longer than `wait`); kIo, kExhausted.
   static Result<std::unique_ptr<Replica>> Attach(const ReplicaOptions& options);
   // Without Detach this is what kill -9 does: nothing is lost, nothing is synced.
   ~Replica();
 
   const ReplicaState& state() const { return state_; }
 
-  // One visible commit. Errors of Begin: kUnsupported (another page size: make a new image); kUnavailable (paused at the WAL limit:
-  // Maintain, then try again); kConflict (somebody else's write while attached: attach again). After any error of AddPage or
-  // Commit the commit is aborted and the replica still shows its old position; the one exception says "the commit is visible":
-  // the disk failed to read back a commit of more than a million pages, and every later Begin is kConflict.
+  // One visible commit. Errors of Begin: kUnsupported (another page size: make a new image); kUnavailable (paused at
+  // the WAL limit: Maintain, then try again); kConflict (somebody else's write while attached: attach again). After any
+  // error of AddPage or Commit the commit is aborted and the replica still shows its old position; the one exception
+  // says "the commit is visible": the disk failed to read back a commit of more than a million pages, and every later
+  // Begin is kConflict.
   Status Begin(PageSize page_size);
   Status AddPage(Pgno pgno, Bytes page);  // each page once, any order
-  // Errors: kCorrupt when these pages do not lead to `point.post`; kRefused when that lies behind what readers may have seen in
-  // this lineage. DURABLE: against the death of the process; against power
-  // loss as `sync` says. No AddPage at all moves only the position (or, with another page_count, only the size).
+  // Errors: kCorrupt when these pages do not lead to `point.post`; kRefused when that lies behind what readers may have
+  // seen in this lineage. DURABLE: against the death of the process; against power loss as `sync` says. No AddPage at
+  // all moves only the position (or, with another page_count, only the size).
   Status Commit(const CommitPoint& point);
   void Abort();
 
@@ -190,7 +194,7 @@ class Replica {
   ReplicaState state_;
   ReplicaStats stats_;
   BootId boot_{};
-  bool broken_ = false;  // the page table no longer describes the image
+  bool broken_ = false;           // the page table no longer describes the image
   uint32_t synced_backfill_ = 0;  // frames of this WAL whose pages are durable in the database file
 
   // The commit being written.

@@ -1,8 +1,8 @@
 // Replica::Attach: who has the file, and where does its image stand?
 //
-// The position file names two images, lo and hi, each with the WAL that belongs to it. The WAL's identity says at once which one
-// is there. If it names neither (everybody closed and SQLite deleted the WAL; a foreign write; power loss), the image is scanned
-// and its checksum asked.
+// The position file names two images, lo and hi, each with the WAL that belongs to it. The WAL's identity says at once
+// which one is there. If it names neither (everybody closed and SQLite deleted the WAL; a foreign write; power loss),
+// the image is scanned and its checksum asked.
 #include <algorithm>
 #include <string>
 #include <thread>
@@ -44,8 +44,9 @@ Status Replica::TakeWriteLock() {
   TimePoint deadline = std::chrono::steady_clock::now() + options_.wait;
   while (!live_->TryExclusive(sqlite::kLockWrite)) {
     if (std::chrono::steady_clock::now() >= deadline) {
-      return Error(Errc::kUnavailable, options_.path + ": another process holds the write lock of the replica; "
-                                                       "a replica is for reading only");
+      return Error(Errc::kUnavailable, options_.path +
+                                           ": another process holds the write lock of the replica; "
+                                           "a replica is for reading only");
     }
     std::this_thread::sleep_for(kLockRetry);
   }
@@ -206,9 +207,9 @@ void Replica::DescribeUnknown(const PositionRecord& record) {
   state_.exact = false;
   state_.at = state_.durable = record.durable;
   state_.attempted = record.hi.position;
-  // Within one boot nothing that was stored can be lost, so an image that is neither lo nor hi was made by somebody else.
-  state_.foreign_write =
-      record.clean || record.boot == boot_ || record.page_size.raw() != live_->page_size();
+  // Within one boot nothing that was stored can be lost, so an image that is neither lo nor hi was made by somebody
+  // else.
+  state_.foreign_write = record.clean || record.boot == boot_ || record.page_size.raw() != live_->page_size();
   std::string image = options_.path + ": the image has checksum " + ToString(state_.image);
   if (state_.foreign_write) {
     state_.note = image + ", but " + ToString(record.lo.position) + " or " + ToString(record.hi.position) +

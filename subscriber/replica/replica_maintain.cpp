@@ -52,8 +52,8 @@ Status Replica::SyncPosition(TimePoint now) {
   return position_->Sync();
 }
 
-// Readers that overlap for ever keep the WAL from starting over. Above the limit we stop appending, so that a checkpoint can
-// catch up, new readers go to the database file, and the old ones leave.
+// Readers that overlap for ever keep the WAL from starting over. Above the limit we stop appending, so that a
+// checkpoint can catch up, new readers go to the database file, and the old ones leave.
 Status Replica::HoldWalLimit(TimePoint now) {
   uint64_t bytes = sqlite::FrameOffset(writer_->max_frame() + 1, state_.page_size.raw());
   if (!paused_ && (bytes <= options_.wal_limit_bytes || writer_->max_frame() < next_pause_frame_)) return Ok();

@@ -1,4 +1,5 @@
-// The directory "<replica>-runnel" beside a replica: lock, position, pages. They keep mode and owner of the replica file.
+// The directory "<replica>-runnel" beside a replica: lock, position, pages. They keep mode and owner of the replica
+// file.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// WalWriter::Checkpoint: SQLite's walCheckpoint on borrowed handles (facts of its order: locks CKPT, read marks, READ0, WAL
-// durable, pages, file size, database durable, nBackfill).
+// WalWriter::Checkpoint: SQLite's walCheckpoint on borrowed handles (facts of its order: locks CKPT, read marks, READ0,
+// WAL durable, pages, file size, database durable, nBackfill).
 #include <algorithm>
 #include <utility>
 

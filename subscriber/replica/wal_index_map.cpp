@@ -46,7 +46,8 @@ Status WalIndexMap::Append(uint32_t frame, Pgno pgno) {
   uint32_t slot = sqlite::HashOfPage(pgno.raw());
   // At most index - 1 slots are taken; more means that somebody else has written here.
   for (uint32_t taken = 0; Load(block.slots + slot) != 0; ++taken) {
-    if (taken == index) return Error(Errc::kCorrupt, live_.path() + ": wal-index hash table is full of foreign entries");
+    if (taken == index)
+      return Error(Errc::kCorrupt, live_.path() + ": wal-index hash table is full of foreign entries");
     slot = (slot + 1) & (sqlite::kHashSlots - 1);
   }
   __atomic_store_n(block.pages + index - 1, pgno.raw(), __ATOMIC_RELAXED);
@@ -80,7 +81,8 @@ Result<uint32_t> WalIndexMap::FindFrame(Pgno pgno, uint32_t max_frame) const {
     for (uint32_t probes = 0; probes < sqlite::kHashSlots; ++probes) {
       uint32_t index = Load(block.slots + slot);
       if (index == 0) break;
-      if (index <= last - block.frames_before && Load(block.pages + index - 1) == pgno.raw()) found = std::max(found, index);
+      if (index <= last - block.frames_before && Load(block.pages + index - 1) == pgno.raw())
+        found = std::max(found, index);
       slot = (slot + 1) & (sqlite::kHashSlots - 1);
     }
     if (found != 0) return block.frames_before + found;

@@ -1,9 +1,9 @@
-// The part of a live wal-index that says which page is in which frame: page-number arrays and hash slots, written in the order
-// SQLite's readers rely on (wal.c walIndexAppend, walFindFrame, walCleanupHash).
+// The part of a live wal-index that says which page is in which frame: page-number arrays and hash slots, written in
+// the order SQLite's readers rely on (wal.c walIndexAppend, walFindFrame, walCleanupHash).
 //
 // I1  Entries beyond the published max_frame are invisible: readers ignore them.
-// I2  Before the first Append of a transaction no entry beyond max_frame exists (Clean was called since the last writer died or
-//     gave up), so Append never has to clean in the middle and cannot wipe its own entries.
+// I2  Before the first Append of a transaction no entry beyond max_frame exists (Clean was called since the last writer
+//     died or gave up), so Append never has to clean in the middle and cannot wipe its own entries.
 // THREAD: one at a time. REQUIRES: the WRITE lock for everything that stores.
 #pragma once
 
@@ -29,7 +29,8 @@ class WalIndexMap {
   // Newest frame <= max_frame that holds the page; 0: none.
   Result<uint32_t> FindFrame(Pgno pgno, uint32_t max_frame) const;
 
-  // Recovery: the whole map, built aside and copied in at once, since readers with an open snapshot may be using equal entries.
+  // Recovery: the whole map, built aside and copied in at once, since readers with an open snapshot may be using equal
+  // entries.
   class Rebuild {
    public:
     void Append(uint32_t frame, Pgno pgno);
@@ -42,8 +43,8 @@ class WalIndexMap {
 
  private:
   struct Block {
-    uint32_t* pages = nullptr;    // [capacity]
-    uint16_t* slots = nullptr;    // [kHashSlots]: frame number within the block, from 1; 0 free
+    uint32_t* pages = nullptr;  // [capacity]
+    uint16_t* slots = nullptr;  // [kHashSlots]: frame number within the block, from 1; 0 free
     uint32_t frames_before = 0;
   };
   Result<Block> BlockOf(uint32_t frame, bool extend) const;

@@ -1,5 +1,5 @@
-// WalWriter::Recover: rebuilds the wal-index from the WAL file as SQLite's walIndexRecover does. Stock SQLite needs the WRITE
-// lock for that, which we hold for life, so a header torn while we are attached is ours to mend.
+// WalWriter::Recover: rebuilds the wal-index from the WAL file as SQLite's walIndexRecover does. Stock SQLite needs the
+// WRITE lock for that, which we hold for life, so a header torn while we are attached is ours to mend.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -69,7 +69,8 @@ Status WalWriter::Recover() {
   constexpr int kLocks = 2;  // CKPT and RECOVER are neighbours
   for (int tries = 1; !live_.TryExclusive(sqlite::kLockCheckpoint, kLocks); ++tries) {
     if (tries == kLockTries) {
-      return Error(Errc::kUnavailable, live_.path() + ": the WAL needs recovery, but another process is checkpointing it");
+      return Error(Errc::kUnavailable,
+                   live_.path() + ": the WAL needs recovery, but another process is checkpointing it");
     }
     std::this_thread::sleep_for(kLockRetry);
   }

@@ -193,7 +193,8 @@ Status WalWriter::Discard() {
 Status WalWriter::CutTail() {
   TRY_ASSIGN(uint64_t bytes, live_.WalBytes());
   uint64_t offset = sqlite::FrameOffset(header_.max_frame + 1, page_size_);
-  // An empty WAL still has the frames of its last life behind the header, all of them in the database file: they may come back.
+  // An empty WAL still has the frames of its last life behind the header, all of them in the database file: they may
+  // come back.
   if (header_.max_frame == 0) {
     std::byte raw[sqlite::kWalHeaderBytes];
     if (bytes < sizeof raw) return Ok();
@@ -208,8 +209,8 @@ Status WalWriter::CutTail() {
 
 Result<bool> WalWriter::TryReset(const std::function<void(const WalIdentity&)>& announce, uint64_t keep_bytes) {
   if (header_.max_frame == 0 || live_.backfill() != header_.max_frame) return false;
-  // Under CKPT: a checkpointer older than SQLite 3.51.3 that read the old header could otherwise store its old nBackfill into
-  // the new life of the WAL (the "WAL-reset bug").
+  // Under CKPT: a checkpointer older than SQLite 3.51.3 that read the old header could otherwise store its old
+  // nBackfill into the new life of the WAL (the "WAL-reset bug").
   if (!live_.TryExclusive(sqlite::kLockCheckpoint)) return false;
   HeldLocks checkpoint(live_, sqlite::kLockCheckpoint, 1);
   if (live_.backfill() != header_.max_frame) return false;

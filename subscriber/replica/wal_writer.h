@@ -1,17 +1,20 @@
-// Writes commits into the WAL of a live database as SQLite itself would, on borrowed handles, so that stock readers see each one
-// whole or not at all. Knows frames, salts and the wal-index; knows nothing of positions or checksums of databases.
+// Writes commits into the WAL of a live database as SQLite itself would, on borrowed handles, so that stock readers see
+// each one whole or not at all. Knows frames, salts and the wal-index; knows nothing of positions or checksums of
+// databases.
 //
-// Walk of one commit: Start, Add..., Seal, Finish, Publish. Start..Finish write beyond the published max_frame, which no reader
-// looks at; Publish is the one store sequence that makes all of it visible. Discard forgets what was not published.
+// Walk of one commit: Start, Add..., Seal, Finish, Publish. Start..Finish write beyond the published max_frame, which
+// no reader looks at; Publish is the one store sequence that makes all of it visible. Discard forgets what was not
+// published.
 //
-// From Finish on the commit can appear without Publish: if everybody dies, the next connection recovers the index from the file
-// and finds a whole commit there. So whatever has to be remembered about a commit is remembered between Seal and Finish, and a
-// commit that was finished but not published is cut off before anything else is remembered.
+// From Finish on the commit can appear without Publish: if everybody dies, the next connection recovers the index from
+// the file and finds a whole commit there. So whatever has to be remembered about a commit is remembered between Seal
+// and Finish, and a commit that was finished but not published is cut off before anything else is remembered.
 //
 // I1  The caller holds the WRITE lock from Adopt on, for the writer's whole life: nobody else changes header or frames.
 // I2  Memory is one buffer (kBufferBytes or one frame) whatever the size of a commit.
-// I3  The reset order is safer than SQLite's own: nBackfill is cleared before the header says "empty", because a process killed
-//     between SQLite's two stores leaves nBackfill > max_frame, and readers then ignore the next writer's frames.
+// I3  The reset order is safer than SQLite's own: nBackfill is cleared before the header says "empty", because a
+//     process killed between SQLite's two stores leaves nBackfill > max_frame, and readers then ignore the next
+//     writer's frames.
 // THREAD: one at a time. LIFETIME: `live` outlives the writer.
 #pragma once
 
@@ -27,8 +30,8 @@
 
 namespace runnel::replica {
 
-// Names the content of a WAL: after a crash, equal identities mean that nobody has committed in between, since the frame
-// checksum runs over all frames. All zero: an unused WAL, which names nothing.
+// Names the content of a WAL: after a crash, equal identities mean that nobody has committed in between, since the
+// frame checksum runs over all frames. All zero: an unused WAL, which names nothing.
 struct WalIdentity {
   uint32_t salt[2] = {0, 0};
   uint32_t max_frame = 0;
@@ -48,8 +51,8 @@ class WalWriter {
  public:
   explicit WalWriter(sqlite::LiveDb& live);
 
-  // Takes over the wal-index as it is; recovers it when its header is torn or nBackfill > max_frame (both left by killed
-  // processes). Errors: kUnavailable (somebody holds CKPT or RECOVER), kIo.
+  // Takes over the wal-index as it is; recovers it when its header is torn or nBackfill > max_frame (both left by
+  // killed processes). Errors: kUnavailable (somebody holds CKPT or RECOVER), kIo.
   Status Adopt();
   // The live header is the one we published last.
   bool Undisturbed() const;
@@ -74,8 +77,8 @@ class WalWriter {
   // Makes frames behind the published ones, left by a killed writer or a failed commit, unfit for recovery.
   Status CutTail();
 
-  // Starts the WAL over if every frame is in the database file and no reader needs the WAL; false: not now. `announce` gets the
-  // new identity before anything is stored. `keep_bytes`: a larger WAL file is cut to nothing.
+  // Starts the WAL over if every frame is in the database file and no reader needs the WAL; false: not now. `announce`
+  // gets the new identity before anything is stored. `keep_bytes`: a larger WAL file is cut to nothing.
   Result<bool> TryReset(const std::function<void(const WalIdentity&)>& announce, uint64_t keep_bytes);
   // Copies frames into the database file as far as readers allow. `sync`: WAL before, database after.
   Result<CheckpointOutcome> Checkpoint(bool sync);

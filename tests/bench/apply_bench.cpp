@@ -1,5 +1,5 @@
-// How fast a replica takes commits: small ones (3 pages of 4 KiB) and large ones (10,000 pages), with each sync mode. Prints one JSON
-// line a run.
+// How fast a replica takes commits: small ones (3 pages of 4 KiB) and large ones (10,000 pages), with each sync mode.
+// Prints one JSON line a run.
 //
 //   apply_bench [DIRECTORY] [SECONDS_PER_RUN]
 #include <chrono>
@@ -73,10 +73,11 @@ Status Measure(const Run& run, const std::string& path, Checksum& sum, double se
   double took = std::chrono::duration<double>(applying).count();
   double bytes = static_cast<double>(commits) * run.pages_per_commit * kPage;
   ReplicaStats stats = replica->stats();
-  std::printf("{\"run\": \"%s\", \"sync\": \"%s\", \"pages_per_commit\": %u, \"commits_per_s\": %.0f, \"mb_per_s\": %.0f, "
-              "\"checkpoints\": %lu, \"resets\": %lu}\n",
-              run.name, run.sync_name, run.pages_per_commit, static_cast<double>(commits) / took, bytes / took / 1e6,
-              stats.checkpoints, stats.resets);
+  std::printf(
+      "{\"run\": \"%s\", \"sync\": \"%s\", \"pages_per_commit\": %u, \"commits_per_s\": %.0f, \"mb_per_s\": %.0f, "
+      "\"checkpoints\": %lu, \"resets\": %lu}\n",
+      run.name, run.sync_name, run.pages_per_commit, static_cast<double>(commits) / took, bytes / took / 1e6,
+      stats.checkpoints, stats.resets);
   std::fflush(stdout);
   return replica->Detach();
 }

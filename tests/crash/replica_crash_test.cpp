@@ -1,5 +1,6 @@
-// Kills the applier at every named point and at random ones, while stock readers in other processes check each snapshot they see;
-// afterwards whoever comes first (a reader or the next applier) must find one exact commit, and the end must be byte-identical.
+// Kills the applier at every named point and at random ones, while stock readers in other processes check each snapshot
+// they see; afterwards whoever comes first (a reader or the next applier) must find one exact commit, and the end must
+// be byte-identical.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -202,12 +203,20 @@ TEST_P(ReplicaTorture, ReadersNeverSeeAnythingButWholeCommitsInOrder) {
   int code = kKilled;
   for (int life = 0; code == kKilled; ++life) {
     ASSERT_LT(life, 400) << "no progress";
-    std::vector<std::string> flags = {"--rate", "120", "--checkpoint-frames", std::to_string(20 + random() % 200),
-                                      "--sync", std::vector<std::string>{"off", "normal", "full"}[random() % 3],
-                                      "--batch", std::to_string(1 + random() % 3), "--wal-limit", "2000000"};
+    std::vector<std::string> flags = {"--rate",
+                                      "120",
+                                      "--checkpoint-frames",
+                                      std::to_string(20 + random() % 200),
+                                      "--sync",
+                                      std::vector<std::string>{"off", "normal", "full"}[random() % 3],
+                                      "--batch",
+                                      std::to_string(1 + random() % 3),
+                                      "--wal-limit",
+                                      "2000000"};
     std::string point;
     if (random() % 2 == 0) {
-      point = std::string(replica::kCrashPoints[random() % replica::kCrashPoints.size()]) + ":" + std::to_string(1 + random() % 40);
+      point = std::string(replica::kCrashPoints[random() % replica::kCrashPoints.size()]) + ":" +
+              std::to_string(1 + random() % 40);
     }
     std::unique_ptr<ChildProcess> applier = StartApplier(flags, point);
     std::optional<int> ended = applier->Wait(milliseconds(50 + random() % 400));
@@ -225,8 +234,8 @@ TEST_P(ReplicaTorture, ReadersNeverSeeAnythingButWholeCommitsInOrder) {
   ExpectFinalImage();
   EXPECT_EQ(tally_.bad, 0);
   EXPECT_GT(tally_.transactions, 100);
-  std::cout << "seed " << seed << ": " << kills << " kills, " << tally_.transactions << " read transactions, " << tally_.checks
-            << " integrity checks, " << tally_.busy << " busy, " << tally_.bad << " bad\n";
+  std::cout << "seed " << seed << ": " << kills << " kills, " << tally_.transactions << " read transactions, "
+            << tally_.checks << " integrity checks, " << tally_.busy << " busy, " << tally_.bad << " bad\n";
 }
 
 INSTANTIATE_TEST_SUITE_P(PageSizes, ReplicaTorture, ::testing::Values(4096u, 1024u));

@@ -43,7 +43,8 @@ void Append32(std::string& out, uint32_t v) { AppendBe32(out, v); }
 
 void AddTestFunctions(sqlite3* db) {
   sqlite3_create_function(db, "bytesum", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr, ByteSum, nullptr, nullptr);
-  sqlite3_create_function(db, "seededblob", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr, SeededBlob, nullptr, nullptr);
+  sqlite3_create_function(db, "seededblob", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr, SeededBlob, nullptr,
+                          nullptr);
 }
 
 CommitSource::CommitSource(const std::string& path, uint32_t page_size, const std::string& setup)
@@ -227,7 +228,8 @@ std::string LedgerStep(uint64_t seed, uint64_t step) {
   } else {
     sql << "REINDEX;";
   }
-  sql << "UPDATE meta SET seq=seq+1, cnt=(SELECT count(*) FROM t), tot=(SELECT coalesce(sum(bytesum(v)),0) FROM t);COMMIT";
+  sql << "UPDATE meta SET seq=seq+1, cnt=(SELECT count(*) FROM t), tot=(SELECT coalesce(sum(bytesum(v)),0) FROM "
+         "t);COMMIT";
   return sql.str();
 }
 

@@ -1,5 +1,5 @@
-// A scratch SQLite database whose commits come out as page sets: real SQL in, what a publisher would send out. Follows the WAL of
-// its own, only connection.
+// A scratch SQLite database whose commits come out as page sets: real SQL in, what a publisher would send out. Follows
+// the WAL of its own, only connection.
 #pragma once
 
 #include <cstdint>
@@ -65,8 +65,8 @@ SourceCommit Union(const std::vector<SourceCommit>& commits, size_t from, size_t
 void SaveCommits(const std::string& path, uint32_t page_size, const std::vector<SourceCommit>& commits);
 std::vector<SourceCommit> LoadCommits(const std::string& path, uint32_t& page_size);
 
-// Accounts whose sum never changes, blobs of all sizes with overflow chains, tables that come and go, VACUUM; and in each commit one
-// row "meta" that says what a reader of this snapshot has to find.
+// Accounts whose sum never changes, blobs of all sizes with overflow chains, tables that come and go, VACUUM; and in
+// each commit one row "meta" that says what a reader of this snapshot has to find.
 inline constexpr int kLedgerTotal = 100000;
 std::string LedgerSetup(int auto_vacuum);
 std::string LedgerStep(uint64_t seed, uint64_t step);

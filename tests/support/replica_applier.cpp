@@ -1,5 +1,6 @@
-// Applies the commits of a file (tests/support/commit_source.h) to a replica, from wherever the replica stands; made to be killed.
-// Exit codes: 0 all applied and detached; 9 the replica's state is not what the commits say; 1 any other error (printed).
+// Applies the commits of a file (tests/support/commit_source.h) to a replica, from wherever the replica stands; made to
+// be killed. Exit codes: 0 all applied and detached; 9 the replica's state is not what the commits say; 1 any other
+// error (printed).
 //
 //   replica_applier REPLICA COMMITS [--sync off|normal|full] [--rate N] [--checkpoint-frames N] [--wal-limit BYTES]
 //                   [--batch N] [--tear-header-at N] [--stay]
@@ -96,7 +97,8 @@ Status Run(const Options& options, int& exit_code) {
   size_t at = state.at.txid.raw() - commits[0].post.txid.raw();
   if (!state.exact || at >= commits.size() || commits[at].post != state.at) {
     exit_code = 9;
-    return Error(Errc::kCorrupt, "attached at " + ToString(state.at) + " exact " + std::to_string(state.exact) + " " + state.note);
+    return Error(Errc::kCorrupt,
+                 "attached at " + ToString(state.at) + " exact " + std::to_string(state.exact) + " " + state.note);
   }
   std::printf("attached at %s\n", ToString(state.at).c_str());
   std::fflush(stdout);
@@ -110,7 +112,8 @@ Status Run(const Options& options, int& exit_code) {
     if (options.rate == 0) continue;
     auto due = start + std::chrono::microseconds(1000000 * applied / options.rate);
     auto now = std::chrono::steady_clock::now();
-    if (due > now) usleep(static_cast<useconds_t>(std::chrono::duration_cast<std::chrono::microseconds>(due - now).count()));
+    if (due > now)
+      usleep(static_cast<useconds_t>(std::chrono::duration_cast<std::chrono::microseconds>(due - now).count()));
   }
   // Later runs of the same commits need something to do.
   std::printf("applied %zu\n", applied);
@@ -121,8 +124,8 @@ Status Run(const Options& options, int& exit_code) {
   }
   TRY(replica.Detach());
   replica::ReplicaStats stats = replica.stats();
-  std::printf("{\"commits\": %lu, \"resets\": %lu, \"checkpoints\": %lu, \"recoveries\": %lu, \"pauses\": %lu}\n", stats.commits,
-              stats.resets, stats.checkpoints, stats.recoveries, stats.pauses);
+  std::printf("{\"commits\": %lu, \"resets\": %lu, \"checkpoints\": %lu, \"recoveries\": %lu, \"pauses\": %lu}\n",
+              stats.commits, stats.resets, stats.checkpoints, stats.recoveries, stats.pauses);
   return Ok();
 }
 

@@ -1,7 +1,8 @@
-// A stock SQLite client of a ledger replica (tests/support/commit_source.h): every transaction proves that it sees one whole commit and
-// that it is not older than the one before. Runs until SIGTERM, then prints what it saw as JSON; exit code 1 if anything was wrong.
+// A stock SQLite client of a ledger replica (tests/support/commit_source.h): every transaction proves that it sees one
+// whole commit and that it is not older than the one before. Runs until SIGTERM, then prints what it saw as JSON; exit
+// code 1 if anything was wrong.
 //
-//   sqlite_reader DB [--read-only] [--mmap] [--churn] [--hold-ms N] [--checkpoint passive|full|restart|truncate] [--once]
+// sqlite_reader DB [--read-only] [--mmap] [--churn] [--hold-ms N] [--checkpoint passive|full|restart|truncate] [--once]
 #include <sqlite3.h>
 #include <unistd.h>
 
@@ -76,7 +77,8 @@ class Reader {
  private:
   void Check(const std::string& meta, Seen& seen) {
     std::string found;
-    if (Query("SELECT (SELECT seq FROM meta), count(*), coalesce(sum(bytesum(v)),0) FROM t", found, seen) && found != meta) {
+    if (Query("SELECT (SELECT seq FROM meta), count(*), coalesce(sum(bytesum(v)),0) FROM t", found, seen) &&
+        found != meta) {
       Bad(seen, "rows " + found + " under " + meta);
     }
     std::string total = std::to_string(runnel::testing::kLedgerTotal);
@@ -174,7 +176,9 @@ int main(int argc, char** argv) {
   for (char& c : seen.first) {
     if (c == '"' || c == '\\' || c < ' ') c = '\'';
   }
-  std::printf("{\"transactions\": %lu, \"checks\": %lu, \"checkpoints\": %lu, \"busy\": %lu, \"bad\": %lu, \"seq\": %lld, \"first\": \"%s\"}\n",
-              seen.transactions, seen.checks, seen.checkpoints, seen.busy, seen.bad, seen.last_seq, seen.first.c_str());
+  std::printf(
+      "{\"transactions\": %lu, \"checks\": %lu, \"checkpoints\": %lu, \"busy\": %lu, \"bad\": %lu, \"seq\": %lld, "
+      "\"first\": \"%s\"}\n",
+      seen.transactions, seen.checks, seen.checkpoints, seen.busy, seen.bad, seen.last_seq, seen.first.c_str());
   return seen.bad == 0 && (!options.once || seen.transactions == 1) ? 0 : 1;
 }

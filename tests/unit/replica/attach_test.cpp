@@ -29,7 +29,8 @@ TEST_F(ReplicaTest, ASecondSubscriberIsRefusedAndToldTheProcess) {
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.code(), Errc::kRefused);
   EXPECT_NE(second.error().message().find(std::to_string(getpid())), std::string::npos) << second.error().message();
-  EXPECT_EQ(ReplicaImage::Create({.path = path(), .page_size = PageSize(4096), .replace = true}).code(), Errc::kRefused);
+  EXPECT_EQ(ReplicaImage::Create({.path = path(), .page_size = PageSize(4096), .replace = true}).code(),
+            Errc::kRefused);
   ASSERT_OK(Follow("INSERT INTO t VALUES(2, 2)"));
 }
 
@@ -103,7 +104,9 @@ TEST_F(ReplicaTest, ALostOrStalePageTableIsBuiltAgain) {
   ASSERT_OK(Follow("INSERT INTO t SELECT 3, randomblob(20000)"));
   for (const std::function<void()>& harm : std::vector<std::function<void()>>{
            [&] { std::filesystem::remove(side("pages")); },
-           [&] { std::filesystem::copy_file(dir_ / "old", side("pages"), std::filesystem::copy_options::overwrite_existing); },
+           [&] {
+             std::filesystem::copy_file(dir_ / "old", side("pages"), std::filesystem::copy_options::overwrite_existing);
+           },
            [&] { std::filesystem::resize_file(side("pages"), 100); }}) {
     replica_.reset();
     harm();
@@ -132,7 +135,8 @@ TEST_F(ReplicaTest, AfterAPowerLossTheSpanIsAppliedAsOneCommit) {
     ASSERT_OK(Apply(commits.back()));
     if (i == 4) {
       // What the disk will have: image and WAL at commit 4.
-      for (const char* suffix : {"", "-wal"}) std::filesystem::copy_file(path() + suffix, dir_ / ("disk" + std::string(suffix)));
+      for (const char* suffix : {"", "-wal"})
+        std::filesystem::copy_file(path() + suffix, dir_ / ("disk" + std::string(suffix)));
     }
   }
   replica_.reset();
@@ -202,7 +206,8 @@ TEST_F(ReplicaTest, AnImageIsProvenBeforeItIsShown) {
   MakeSource();
   testing::SourceCommit all = source_->Snapshot();
   auto build = [&](const testing::SourceCommit& commit, Position position, uint32_t page_count) -> Status {
-    TRY_ASSIGN(std::unique_ptr<ReplicaImage> image, ReplicaImage::Create({.path = path(), .page_size = PageSize(4096)}));
+    TRY_ASSIGN(std::unique_ptr<ReplicaImage> image,
+               ReplicaImage::Create({.path = path(), .page_size = PageSize(4096)}));
     for (const testing::SourcePage& page : commit.pages) TRY(image->AddPage(page.pgno, page.bytes));
     return image->Finish({.lineage = kLineage, .position = position, .page_count = page_count});
   };

@@ -169,7 +169,8 @@ TEST_P(ReplicaPageSizes, FollowsALedgerThroughEverything) {
   for (uint64_t step = 0; step < 120; ++step) {
     ASSERT_OK(Follow(testing::LedgerStep(5, step)));
     ASSERT_OK(MaintainLater());
-    ASSERT_EQ(reader.Row("SELECT cnt, tot FROM meta"), reader.Row("SELECT count(*), coalesce(sum(bytesum(v)),0) FROM t"));
+    ASSERT_EQ(reader.Row("SELECT cnt, tot FROM meta"),
+              reader.Row("SELECT count(*), coalesce(sum(bytesum(v)),0) FROM t"));
   }
   EXPECT_EQ(reader.Row("PRAGMA integrity_check"), "ok");
   EXPECT_GT(replica_->stats().resets, 0u);
@@ -179,8 +180,10 @@ TEST_P(ReplicaPageSizes, FollowsALedgerThroughEverything) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ReplicaPageSizes,
-                         ::testing::Values(std::make_tuple(512u, SyncMode::kNormal), std::make_tuple(1024u, SyncMode::kFull),
-                                           std::make_tuple(4096u, SyncMode::kOff), std::make_tuple(65536u, SyncMode::kNormal)));
+                         ::testing::Values(std::make_tuple(512u, SyncMode::kNormal),
+                                           std::make_tuple(1024u, SyncMode::kFull),
+                                           std::make_tuple(4096u, SyncMode::kOff),
+                                           std::make_tuple(65536u, SyncMode::kNormal)));
 
 TEST_F(ReplicaTest, WalsOfManyIndexBlocksAreReadAndRecovered) {
   options_.wal_limit_bytes = uint64_t{1} << 40;
@@ -208,7 +211,7 @@ TEST_F(ReplicaTest, WalsOfManyIndexBlocksAreReadAndRecovered) {
 TEST_F(ReplicaTest, ScrubFindsAFlippedPageAndRepairBringsItBack) {
   StartReplica();
   for (int i = 0; i < 5; ++i) ASSERT_OK(Follow("INSERT INTO t SELECT 2, randomblob(50000)"));
-  ASSERT_OK(MaintainLater());                        // all in the file
+  ASSERT_OK(MaintainLater());                         // all in the file
   ASSERT_OK(Follow("INSERT INTO t VALUES(3, 'x')"));  // and a WAL that holds only these pages
   DamageFile(10);
   auto report = replica_->Scrub(1000);

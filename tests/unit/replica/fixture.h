@@ -82,7 +82,8 @@ class ReplicaTest : public ::testing::Test {
   Status Apply(const testing::SourceCommit& commit) {
     TRY(replica_->Begin(source_->page_size()));
     for (const testing::SourcePage& page : commit.pages) TRY(replica_->AddPage(page.pgno, page.bytes));
-    return replica_->Commit({.post = commit.post, .page_count = commit.page_count, .log_sequence = commit.post.txid.raw()});
+    return replica_->Commit(
+        {.post = commit.post, .page_count = commit.page_count, .log_sequence = commit.post.txid.raw()});
   }
   // Runs SQL on the source and applies the commit.
   Status Follow(const std::string& sql) { return Apply(source_->Run(sql)); }

@@ -18,10 +18,16 @@ PositionRecord Sample() {
   record.boot = {0xb0, 1, 2, 3};
   record.durable = {Txid(5), Checksum(0x8000000000000005)};
   record.stamp = {.inode = 77, .bytes = 8192, .mtime_ns = 123456789};
-  record.lo = {.lineage = {0x11, 0x22}, .position = {Txid(6), Checksum(0x8000000000000006)}, .page_count = 2,
-               .log_sequence = 60, .wal = {{0x01020304, 0x05060708}, 9, {10, 11}}};
-  record.hi = {.lineage = {0x11, 0x22}, .position = {Txid(7), Checksum(0x8000000000000007)}, .page_count = 3,
-               .log_sequence = 70, .wal = {{0x01020304, 0x05060708}, 12, {13, 14}}};
+  record.lo = {.lineage = {0x11, 0x22},
+               .position = {Txid(6), Checksum(0x8000000000000006)},
+               .page_count = 2,
+               .log_sequence = 60,
+               .wal = {{0x01020304, 0x05060708}, 9, {10, 11}}};
+  record.hi = {.lineage = {0x11, 0x22},
+               .position = {Txid(7), Checksum(0x8000000000000007)},
+               .page_count = 3,
+               .log_sequence = 70,
+               .wal = {{0x01020304, 0x05060708}, 12, {13, 14}}};
   return record;
 }
 
