@@ -270,7 +270,26 @@ def check_machine_paths(tree):
                 yield "machine-path", name, number, f"{match.group(0)} means nothing on another machine"
 
 
-CHECKS = (check_includes, check_lines, check_functions, check_words, check_files, check_machine_paths)
+CONFIG_READER, CONFIG_PAGE = "tools/node_config.cpp", "configs/runnel.yml"
+
+
+def check_config(tree):
+    """Every key the code reads is on the page for people, and the other way round."""
+    if CONFIG_READER not in tree.files:
+        return
+    getters = r"\b(?:Text|RequiredText|Secret|Bool|Integer|Duration|DurationOrNever|Size|Choice(?:<\w+>)?|Texts|Maps?)"
+    read = set(re.findall(getters + r"\(\s*\"([a-z-]+)\"", tree.text(CONFIG_READER)))
+    page = tree.text(CONFIG_PAGE) if CONFIG_PAGE in tree.files else ""
+    # Set, or commented out within a section. Prose may have a word with a colon too, so "# key:" counts as shown only.
+    is_set = set(re.findall(r"^\s*(?:#   +)?(?:- )?([a-z][a-z-]*):(?:\s|$)", page, re.MULTILINE))
+    shown = is_set | set(re.findall(r"^\s*# ([a-z][a-z-]*):(?:\s|$)", page, re.MULTILINE))
+    for key in sorted(read - shown):
+        yield "config", CONFIG_PAGE, 1, f"the key {key} is read by {CONFIG_READER} and explained nowhere"
+    for key in sorted(is_set - read):
+        yield "config", CONFIG_PAGE, 1, f"the key {key} is explained and read nowhere"
+
+
+CHECKS = (check_includes, check_lines, check_functions, check_words, check_files, check_config, check_machine_paths)
 
 
 def findings(tree, debts):
@@ -293,6 +312,10 @@ GOOD = {
     "bus/good.h": "#pragma once\n",
     "bus/good.cpp": '#include "bus/good.h"\n\n#include "ltx/base/fs.h"\n\n// std::mutex in a comment\n'
                     'int F() {\n  const char* text = "std::cout << new Thing";\n  return text != nullptr;\n}\n',
+    "tools/README.md": "why\n",
+    "tools/CMakeLists.txt": "add_executable(runnel node_config.cpp)\n",
+    "tools/node_config.cpp": 'int x = map.Size("wal-limit", 1);\n',
+    "configs/runnel.yml": "# Prose: here.\nwal-limit: 64MiB\n",
 }
 LONG_FUNCTION = "int F() {\n" + "  ++i;\n" * (FUNCTION_LINES_MAX + 1) + "}\n"
 # What to change in the good tree, and the rule that must turn red for it.
@@ -318,6 +341,8 @@ BAD = (
     ("header", {"bus/good.h": "int F();\n"}),
     ("dead-file", {"bus/other_test.cpp": "int x;\n"}),
     ("readme", {"bus/README.md": None}),
+    ("config", {"configs/runnel.yml": "# wal-limit: 64MiB\nother: 1\n"}),
+    ("config", {"configs/runnel.yml": None}),
     ("machine-path", {"bus/README.md": "see /roo" + "t/notes\n"}),
 )
 

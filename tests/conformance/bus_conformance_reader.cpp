@@ -281,7 +281,7 @@ TEST_P(BusConformance, LogDeletedAndMadeAgainIsAGapForItsReadersAndAnErrorForIts
 }
 
 TEST_P(BusConformance, ReaderGoesOnByItselfWhenTheServerIsBack) {
-  if (!capabilities().can_restart) GTEST_SKIP() << "no server";
+  if (!capabilities().can_restart) GTEST_SKIP() << "does not apply: no server";
   CreateLog();
   std::unique_ptr<LogWriter> writer = TakeOver(log(), "marker");
   ASSERT_NE(writer, nullptr);

@@ -128,7 +128,7 @@ TEST_P(BusConformance, TakeOverWithoutMarkerFencesToo) {
 }
 
 TEST_P(BusConformance, FencedWriterWithMessagesInFlightLeavesAPrefix) {
-  if (!capabilities().exact_fence) GTEST_SKIP() << "the fence of this bus is the reader";
+  if (!capabilities().exact_fence) GTEST_SKIP() << "does not apply: the fence of this bus is the reader";
   CreateLog();
   for (int round = 0; round < 5; ++round) {
     std::string prefix = "r" + std::to_string(round) + "-";
@@ -164,7 +164,7 @@ TEST_P(BusConformance, FencedWriterWithMessagesInFlightLeavesAPrefix) {
 }
 
 TEST_P(BusConformance, TakeOverSeesTheTrueTailWhileOthersAppend) {
-  if (!capabilities().exact_fence) GTEST_SKIP() << "the fence of this bus is the reader";
+  if (!capabilities().exact_fence) GTEST_SKIP() << "does not apply: the fence of this bus is the reader";
   CreateLog();
   // Rivals take over in turn while the previous one is still appending. Each marker names the tail it was shown.
   std::vector<std::jthread> appenders;
@@ -199,7 +199,7 @@ TEST_P(BusConformance, TakeOverSeesTheTrueTailWhileOthersAppend) {
 }
 
 TEST_P(BusConformance, FightingWritersNeverInterleave) {
-  if (!capabilities().exact_fence) GTEST_SKIP() << "the fence of this bus is the reader";
+  if (!capabilities().exact_fence) GTEST_SKIP() << "does not apply: the fence of this bus is the reader";
   CreateLog();
   constexpr int kRivals = 3;
   constexpr int kLeaderships = 5;
@@ -392,7 +392,7 @@ TEST_P(BusConformance, ManyMessagesArriveCompleteAndInOrder) {
 }
 
 TEST_P(BusConformance, NothingAckedIsLostAndNoHoleIsLeftWhenTheServerIsKilled) {
-  if (!capabilities().can_restart) GTEST_SKIP() << "no server";
+  if (!capabilities().can_restart) GTEST_SKIP() << "does not apply: no server";
   CreateLog();
   std::unique_ptr<LogWriter> writer = TakeOver(log(), "marker");
   ASSERT_NE(writer, nullptr);
