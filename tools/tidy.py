@@ -33,7 +33,7 @@ ROOMS = {
     "bus/nats": (BASE, "bus"),
     "bus/kafka": (BASE, "bus"),
     "publisher": (BASE, LTX, SQLITE, LIVE, "bus"),
-    STORE: (BASE,),
+    STORE: (BASE, "bus", "bus/nats"),  # URLs, and sessions of the JetStream buckets
     ARCHIVE: (BASE, LTX, "bus", STORE),
     RESTORE: (BASE, LTX, "bus", STORE, ARCHIVE),
     REPLICA: (BASE, LTX, SQLITE, LIVE),
