@@ -15,14 +15,17 @@ peers=${RUNNEL_PEERS_DIR:-$(cd "$here/../.." && pwd)/.peers}
 get() {
   case $1 in
     nats-server) go_tool nats-server 2.15.2 1.25 github.com/nats-io/nats-server/v2@v2.15.2 ;;
+    versitygw)   go_tool versitygw 1.8.0 1.25 github.com/versity/versitygw/cmd/versitygw@v1.8.0 ;;
+    # MinIO's last commit: the project is no longer maintained, so nothing newer will come.
+    minio)       go_tool minio 20260212 1.24 github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c ;;
     ltx)         go_tool ltx 0.5.3 1.24 github.com/superfly/ltx/cmd/ltx@v0.5.3 ;;
     # The module proxy does not answer the version list `go install` asks for, so a small module of our own requires it.
     natscli)     go_module natscli 0.4.0 1.25 github.com/nats-io/natscli@v0.4.0 github.com/nats-io/natscli/nats nats ;;
     # 4.4.0 is listed on Maven Central but incomplete: never "latest".
     kafka)       kafka 3.9.2; kafka 4.3.1 ;;
-    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server ltx natscli kafka" >&2; exit 2 ;;
+    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server versitygw minio ltx natscli kafka" >&2; exit 2 ;;
   esac
 }
 
-[ $# -gt 0 ] || { echo "usage: get.sh NAME...   (nats-server, ltx, natscli, kafka)" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: get.sh NAME...   (nats-server, versitygw, minio, ltx, natscli, kafka)" >&2; exit 2; }
 for name in "$@"; do get "$name"; done
