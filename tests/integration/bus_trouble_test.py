@@ -1,5 +1,5 @@
-"""A bus that goes away, loses what it acknowledged, and is claimed by a second publisher: healed, or refused with a sentence and the
-documented exit code; the replicas are equal in the end."""
+"""A bus that goes away, loses what it acknowledged, and is claimed by a second publisher: healed, or refused with a
+sentence and the documented exit code; the replicas are equal in the end."""
 import json
 import os
 import shutil
@@ -32,7 +32,7 @@ def jetstream(nats, subject, payload):
 
 
 def stopped_server(world, away):
-    """The server is gone under write load; the WAL holds what happens meanwhile, then everything arrives, commit by commit."""
+    """The server is gone under write load; the WAL holds what happens meanwhile, then all arrives, commit by commit."""
     nats = world.nats("away")
     source = world.create("away.db")
     replica = world.path("away-replica.db")
@@ -56,7 +56,7 @@ def stopped_server(world, away):
 
 
 def spilled(world):
-    """The WAL limit is passed while the bus is away: commits wait in the backlog, the WAL is reused, nothing is lost."""
+    """The WAL limit is passed while the bus is away: commits wait in the backlog, the WAL is reused, none is lost."""
     nats = world.nats("spill")
     source = world.create("spill.db")
     with open(world.path("spill.yml"), "w") as config:

@@ -1,7 +1,7 @@
 """Whatever an application does, each replica is byte for byte the source, and every commit is one TXID.
 
-One database for each page size and auto_vacuum mode, all published by one node with a configuration file, all replicated by
-another; the writer is Python's sqlite3 module and counts the commits it makes.
+One database for each page size and auto_vacuum mode, all published by one node with a configuration file, all replicated
+by another; the writer is Python's sqlite3 module and counts the commits it makes.
 """
 import os
 import random
@@ -84,7 +84,8 @@ def main(world):
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 120
     nats = world.nats() if kind == "nats" else None
     names = [(f"p{size}v{vacuum}", size, vacuum) for size in SIZES for vacuum in (0, 1, 2)]
-    schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b BLOB);CREATE INDEX ta ON t(a);CREATE TABLE meta(n INT);INSERT INTO meta VALUES(0)"
+    schema = ("CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b BLOB);CREATE INDEX ta ON t(a);"
+              "CREATE TABLE meta(n INT);INSERT INTO meta VALUES(0)")
     sources = {name: world.create(name + ".db", size, vacuum, schema) for name, size, vacuum in names}
     bus = {name: nats.url(name) if nats else world.file_bus(name) for name, _, _ in names}
     replicas = {name: world.path(name + "-replica.db") for name, _, _ in names}

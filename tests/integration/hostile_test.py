@@ -1,6 +1,6 @@
-"""Neighbours that do everything SQLite allows: several writers, checkpoint loops of all kinds, connections that come and go, long
-readers, writers killed in the middle, and the publisher stopped and killed at random. Nothing is missed, nothing is torn, no
-snapshot is written where a delta or a continuation is possible."""
+"""Neighbours that do everything SQLite allows: several writers, checkpoint loops of all kinds, connections that come and
+go, long readers, writers killed in the middle, and the publisher stopped and killed at random. Nothing is missed, nothing
+is torn, no snapshot is written where a delta or a continuation is possible."""
 import glob
 import mmap
 import os
@@ -40,12 +40,10 @@ def main(world):
     subscriber = world.subscriber(bus, replica)
 
     def neighbours(round_seed):
-        s = str(round_seed)
-        return [world.app(source, "mix", "busy=5000", "secs=600", "seed=1" + s), world.app(source, "mix", "busy=0", "secs=600", "seed=2" + s),
-                world.app(source, "ins", "busy=5000", "rate=300", "sync=FULL", "secs=600", "seed=3" + s),
-                world.app(source, "big", "busy=5000", "secs=600", "seed=4" + s), world.app(source, "ddl", "secs=600", "seed=5" + s),
-                world.app(source, "churn", "secs=600", "seed=6" + s), world.app(source, "ckpt", "secs=600", "seed=7" + s),
-                world.app(source, "trunc", "busy=200", "secs=600", "gap_us=3000", "seed=8" + s), world.app(source, "reader", "secs=600", "seed=9" + s)]
+        kinds = [("mix", "busy=5000"), ("mix", "busy=0"), ("ins", "busy=5000", "rate=300", "sync=FULL"),
+                 ("big", "busy=5000"), ("ddl",), ("churn",), ("ckpt",), ("trunc", "busy=200", "gap_us=3000"), ("reader",)]
+        return [world.app(source, *kind, "secs=600", f"seed={number}{round_seed}")
+                for number, kind in enumerate(kinds, start=1)]
 
     def end(apps, sig):
         for app in apps:

@@ -1,5 +1,5 @@
-"""A database grown past 1 GiB (the lock page) by a single transaction of more than 1 GB: byte for byte on the replica, and both nodes
-stay small. Then a replica that starts from nothing, and a shrink."""
+"""A database grown past 1 GiB (the lock page) by a single transaction of more than 1 GB: byte for byte on the replica,
+and both nodes stay small. Then a replica that starts from nothing, and a shrink."""
 import os
 import sqlite3
 import sys
@@ -41,7 +41,7 @@ def main(world):
     app.execute("COMMIT")
     log(f"one transaction of {os.path.getsize(source + '-wal') >> 20} MiB of WAL in {time.monotonic() - start:.1f} s")
     expected = 2
-    until(lambda: watch() or int(publisher.status()["published"][:16], 16) >= expected, "the transaction in the log", 120)
+    until(lambda: watch() or int(publisher.status()["published"][:16], 16) >= expected, "it is in the log", 120)
     position = publisher.status()["published"]
     assert int(position[:16], 16) == expected, position
     until(lambda: watch() or subscriber.status()["applied"] == position, lambda: f"applied: {subscriber.status()}", 180)

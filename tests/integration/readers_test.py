@@ -1,5 +1,5 @@
-"""Many stock readers on a replica that changes 2,000 times a second, while its subscriber is killed again and again: no error, no
-torn read, nothing that goes backwards."""
+"""Many stock readers on a replica that changes 2,000 times a second, while its subscriber is killed again and again: no
+error, no torn read, nothing that goes backwards."""
 import json
 import os
 import signal
@@ -12,10 +12,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from harness import log, run, until  # noqa: E402
 
-SCHEMA = "CREATE TABLE account(id INTEGER PRIMARY KEY, balance INT, note BLOB);CREATE TABLE meta(n INT, total INT);INSERT INTO meta VALUES(0, 0)"
+SCHEMA = ("CREATE TABLE account(id INTEGER PRIMARY KEY, balance INT, note BLOB);"
+          "CREATE TABLE meta(n INT, total INT);INSERT INTO meta VALUES(0, 0)")
 
-# An ordinary reader in a process of its own: the total of all rows must be what the same transaction's meta row says, and the
-# number of commits must never fall. Arguments: path, mode (ro, rw, mmap, long).
+# An ordinary reader in a process of its own: the total of all rows must be what the same transaction's meta row says, and
+# the number of commits must never fall. Arguments: path, mode (ro, rw, mmap, long).
 READER = """
 import sqlite3, sys, signal, time
 path, mode = sys.argv[1], sys.argv[2]
@@ -86,7 +87,8 @@ def main(world):
     with open(script, "w") as f:
         f.write(READER)
     modes = ["ro", "rw", "mmap", "long"]
-    readers = [world.start(f"reader{i}", [sys.executable, script, replica, modes[i % len(modes)]]) for i in range(count)]
+    readers = [world.start(f"reader{i}", [sys.executable, script, replica, modes[i % len(modes)]])
+               for i in range(count)]
     kills = 0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -106,7 +108,7 @@ def main(world):
         reads += int(reader.text().split()[0])
     assert reads > count, "the readers read"
     world.assert_equal(source, publisher, subscriber)
-    log(f"{reads} read transactions by {count} readers over {writer.commits} commits and {kills} kills of the subscriber: no error")
+    log(f"{reads} read transactions by {count} readers over {writer.commits} commits and {kills} kills: no error")
 
 
 run(main)

@@ -1,4 +1,5 @@
-"""What the integration tests are made of: real servers, real writers, the real binary; all in one directory, all ended by it.
+"""What the integration tests are made of: real servers, real writers, the real binary; all in one directory, all ended
+by it.
 
 A test is a script with a `main(world)`; `run(main)` gives it a World and turns what happens into ctest's exit codes:
 0 passed, 77 skipped (a peer is missing; a failure when RUNNEL_NO_SKIP=1), anything else failed.
@@ -82,7 +83,8 @@ class Process:
 class Publisher(Process):
     def __init__(self, world, name, source, bus, *flags, env=None):
         self.port = free_port()
-        super().__init__(world, name, [world.runnel, "publish", "--http", f"127.0.0.1:{self.port}", *flags, source, bus], env)
+        argv = [world.runnel, "publish", "--http", f"127.0.0.1:{self.port}", *flags, source, bus]
+        super().__init__(world, name, argv, env)
 
     def status(self):
         answer = http_json(self.port, "/status")
@@ -101,7 +103,8 @@ class Subscriber(Process):
     def __init__(self, world, name, bus, replica, *flags, env=None):
         self.port = free_port()
         self.replica = replica
-        super().__init__(world, name, [world.runnel, "subscribe", "--http", f"127.0.0.1:{self.port}", *flags, bus, replica], env)
+        argv = [world.runnel, "subscribe", "--http", f"127.0.0.1:{self.port}", *flags, bus, replica]
+        super().__init__(world, name, argv, env)
 
     def status(self):
         answer = http_json(self.port, "/status")
@@ -113,7 +116,7 @@ class Subscriber(Process):
                 raise AssertionError(f"{self.name} ended: {self.text()[-2000:]}")
             status = self.status()
             return status and status["applied"] == position
-        return until(probe, lambda: f"{self.name} at {position}; it says {self.status()}\n{self.text()[-1500:]}", seconds)
+        return until(probe, lambda: f"{self.name} at {position}: {self.status()}\n{self.text()[-1500:]}", seconds)
 
 
 class World:
@@ -166,7 +169,8 @@ class World:
         return f"file://{self.dir}/bus/{name}"
 
     # --- databases
-    def create(self, name="app.db", page_size=4096, auto_vacuum=0, sql="CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b BLOB)"):
+    def create(self, name="app.db", page_size=4096, auto_vacuum=0,
+               sql="CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b BLOB)"):
         path = self.path(name)
         db = sqlite3.connect(path, isolation_level=None)
         db.execute(f"PRAGMA page_size={page_size}")
@@ -206,7 +210,9 @@ class World:
                 seen.update(position=status["published"], since=time.monotonic())
                 return None
             return status if time.monotonic() - seen["since"] > 0.3 else None
-        return until(probe, lambda: f"{publisher.name} drained: {publisher.status()}\n{publisher.text()[-1500:]}", seconds)["published"]
+        status = until(probe, lambda: f"{publisher.name} drained: {publisher.status()}\n{publisher.text()[-1500:]}",
+                       seconds)
+        return status["published"]
 
     def assert_equal(self, source, publisher, *subscribers, seconds=60):
         """Source and replicas are byte for byte one image at one position; runnel verify and integrity_check agree."""
@@ -219,7 +225,8 @@ class World:
             checked = self.cli("verify", "--json", "--deep", subscriber.replica)
             answer = json.loads(checked.stdout or "{}")
             if checked.returncode != 0 or answer.get("position") != position:
-                raise AssertionError(f"verify of {subscriber.replica}: {checked.returncode} {checked.stdout}{checked.stderr}")
+                raise AssertionError(f"verify of {subscriber.replica} at {position}: {checked.returncode} "
+                                     f"{checked.stdout}{checked.stderr}")
         return position
 
     def close(self, keep):
