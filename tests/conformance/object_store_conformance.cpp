@@ -209,6 +209,25 @@ TEST_P(ObjectStoreConformance, LetsExactlyOneOfEightReplaceAVersion) {
   EXPECT_EQ(*place_->LeftoverCount(), 0u);
 }
 
+// Also the first puts of all: the store itself is made by several at once.
+TEST_P(ObjectStoreConformance, TakesItsFirstPutsFromEverybodyAtOnce) {
+  constexpr int kThreads = 8;
+  std::latch start(kThreads);
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        const Result<std::unique_ptr<ObjectStore>> store = place_->Open();
+        start.arrive_and_wait();
+        const Result<std::string> put = (*store)->Put(fmt::format("first/{}", i), AsBytes(Content(200000)));
+        EXPECT_TRUE(put.ok()) << put.error().message();
+      });
+    }
+  }
+  EXPECT_EQ(Listed().size(), 8u);
+  EXPECT_EQ(*place_->LeftoverCount(), 0u);
+}
+
 TEST_P(ObjectStoreConformance, ManyOverwritersLeaveOneWholeObject) {
   constexpr int kThreads = 4;
   {

@@ -45,7 +45,9 @@ NatsWriter::NatsWriter(NatsSessions& sessions, const std::string& key, const Put
 }
 
 Error NatsWriter::Context(const Error& error) const {
-  return error.With(fmt::format("bucket {}: put {}", sessions_.bucket().name, object_.key));
+  // A stream that went away is an outage; "not found" would speak of the object.
+  const Error plain = error.code() == Errc::kNotFound ? error.As(Errc::kUnavailable) : error;
+  return plain.With(fmt::format("bucket {}: put {}", sessions_.bucket().name, object_.key));
 }
 
 Result<std::unique_ptr<NatsWriter>> NatsWriter::Start(NatsSessions& sessions, const std::string& key,
@@ -87,15 +89,37 @@ Status NatsWriter::Write(Bytes bytes) {
 }
 
 Status NatsWriter::SendChunk() {
-  TRY(AwaitAcks(std::max<uint64_t>(1, sessions_.options().inflight_bytes_max / chunk_bytes_) - 1));
+  if (object_.chunk_count == 0) {
+    TRY(SendFirstChunk());
+  } else {
+    TRY(AwaitAcks(std::max<uint64_t>(1, sessions_.options().inflight_bytes_max / chunk_bytes_) - 1));
+    TRY(PublishChunk());
+  }
   digest_.Add(AsBytes(chunk_));
-  const natsStatus status =
-      natsConnection_PublishRequest(session_->connection(), sessions_.bucket().ChunkSubject(object_.nuid).c_str(),
-                                    inbox_.c_str(), chunk_.data(), static_cast<int>(chunk_.size()));
-  if (status != NATS_OK) return session_->Unavailable("chunk", status);
-  ++object_.chunk_count;
   object_.size += chunk_.size();
   chunk_.clear();
+  return Ok();
+}
+
+// A stream that another put is just making is found before it listens: then nobody has taken the chunk, and it is sent
+// again.
+Status NatsWriter::SendFirstChunk() {
+  Retry retry(sessions_.options().retry);
+  while (true) {
+    TRY(PublishChunk());
+    const Status acked = AwaitAcks(0);
+    if (acked.ok() || acked.code() != Errc::kNotFound) return acked;
+    --object_.chunk_count;
+    TRY(retry.Wait(acked.error().As(Errc::kUnavailable)));
+  }
+}
+
+Status NatsWriter::PublishChunk() {
+  const std::string subject = sessions_.bucket().ChunkSubject(object_.nuid);
+  const natsStatus status = natsConnection_PublishRequest(session_->connection(), subject.c_str(), inbox_.c_str(),
+                                                          chunk_.data(), static_cast<int>(chunk_.size()));
+  if (status != NATS_OK) return session_->Unavailable("chunk", status);
+  ++object_.chunk_count;
   return Ok();
 }
 
@@ -106,9 +130,10 @@ Status NatsWriter::AwaitAcks(uint64_t inflight_max) {
         NextMessage(&raw, acks_.get(), DeadlineIn(session_->timeout()), sessions_.options().retry.stop);
     const bus::nats::MessageHandle message(raw);
     if (sessions_.options().retry.stop.stop_requested()) return Error(Errc::kCancelled, "stopped");
+    if (status == NATS_NO_RESPONDERS || (status == NATS_OK && natsMsg_IsNoResponders(raw))) {
+      return Error(Errc::kNotFound, "nobody takes the chunks: the bucket's stream is not there");
+    }
     if (status != NATS_OK) return session_->Unavailable("acknowledgement of a chunk", status);
-    if (natsMsg_IsNoResponders(raw))
-      return Error(Errc::kUnavailable, "nobody takes the chunks: the bucket's stream is gone");
     const bus::nats::PublishAck ack = bus::nats::ParsePublishAck(
         std::string_view(natsMsg_GetData(raw), static_cast<size_t>(natsMsg_GetDataLength(raw))));
     if (!ack.accepted)

@@ -40,7 +40,9 @@ class NatsWriter : public ObjectWriter {
   NatsWriter(NatsSessions& sessions, const std::string& key, const PutOptions& options);
   Status Subscribe();
   Status SendChunk();
-  // Takes acknowledgements until at most this many chunks are under way.
+  Status SendFirstChunk();
+  Status PublishChunk();
+  // Takes acknowledgements until at most this many chunks are under way. kNotFound: nobody has taken a chunk.
   Status AwaitAcks(uint64_t inflight_max);
   Status CheckCondition(const std::optional<NatsObject>& there) const;
   // Publishes the description once; nullopt: another put came between, look again.
