@@ -105,7 +105,10 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
 Result<NodeSettings> Read(const std::string& file) {
   NodeSettings settings;
   settings.file = file;
-  TRY_ASSIGN(std::unique_ptr<Config> config, Config::Load(file));
+  Result<std::unique_ptr<Config>> loaded = Config::Load(file);
+  // Not there is a mistake of the command line here, not a thing to wait for.
+  if (!loaded.ok()) return loaded.error().As(Errc::kInvalid);
+  std::unique_ptr<Config> config = std::move(*loaded);
   ConfigMap root = config->root();
   settings.http = root.Text("http", settings.http);
   settings.ready_lag = root.Duration("ready-lag", settings.ready_lag);

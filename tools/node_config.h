@@ -19,8 +19,8 @@ struct NodeSettings {
   subscriber::NodeConfig subscriber;
 };
 
-// `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid with line numbers,
-// kNotFound for a file that was asked for.
+// `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid, with line numbers
+// where the file was read.
 Result<NodeSettings> LoadSettings(const std::string& file);
 
 // Settings of one database or replica that was named on the command line: the defaults of the file apply.

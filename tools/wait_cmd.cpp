@@ -60,6 +60,9 @@ int Wait(const Context& context, const std::string& replica, const std::string& 
       if (context.json) {
         std::printf("%s\n", nlohmann::json({{"position", ToString(last)}, {"reached", false}}).dump().c_str());
       }
+      if (!shown.ok()) {
+        return Fail(Error(Errc::kTimeout, replica + ": still no replica after " + timeout + "; does its subscriber run?"));
+      }
       return Fail(Error(Errc::kTimeout, replica + " shows " + ToString(last) + " after " + timeout + ", not yet TXID " +
                                             ToString(*txid)));
     }

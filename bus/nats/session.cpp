@@ -100,6 +100,8 @@ Error ConnectError(natsStatus status, const std::string& server, const Credentia
       return Error(Errc::kInvalid, fmt::format("nats server {} wants TLS: use tls:// or set a TLS file", server));
     case NATS_SECURE_CONNECTION_WANTED:
       return Error(Errc::kInvalid, fmt::format("nats server {} does not offer TLS", server));
+    case NATS_NO_SERVER:
+      return Error(Errc::kUnavailable, fmt::format("nats server {} cannot be reached: does it run there?", server));
     default:
       return Error(Errc::kUnavailable, fmt::format("nats server {}: {}{}{}", server, natsStatus_GetText(status),
                                                    detail != nullptr ? ": " : "", detail != nullptr ? detail : ""));

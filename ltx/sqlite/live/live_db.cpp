@@ -26,6 +26,7 @@ Status CheckPlace(const std::string& path) {
     if (errno == ENOENT) return Error(Errc::kNotFound, path + ": no such database file");
     return ErrnoError(errno, path);
   }
+  if (!S_ISREG(file.st_mode)) return Error(Errc::kRefused, path + ": is not a file, so it cannot be a SQLite database");
   struct statfs fs {};
   if (::statfs(path.c_str(), &fs) == 0 && (fs.f_type == NFS_SUPER_MAGIC || fs.f_type == SMB_SUPER_MAGIC ||
                                            fs.f_type == CIFS_SUPER_MAGIC || fs.f_type == SMB2_SUPER_MAGIC)) {
@@ -57,7 +58,7 @@ Status CheckDbHeader(const std::string& path, const std::string& header) {
                  path + ": is an empty file, not yet a SQLite database; let the application create it first");
   }
   if (header.size() < kDbHeaderBytes || header.compare(0, 16, std::string("SQLite format 3\0", 16)) != 0) {
-    return Error(Errc::kRefused, path + ": is not a SQLite database");
+    return Error(Errc::kRefused, path + ": is not a SQLite database; check the path");
   }
   if (header[18] != 2 && header[18] != 3) {
     return Error(Errc::kRefused, path + ": is in rollback-journal mode; run once: sqlite3 '" + path +
