@@ -92,7 +92,10 @@ Status DatabasePublisher::Run(std::stop_token stop, milliseconds drain_time) {
       if (sender_ != nullptr) sender_->Abandon();
       break;
     }
-    if (!IsPassing(status.code())) {
+    bool awaited = config_.await_database && capture_ == nullptr &&
+                   (status.code() == Errc::kNotFound || status.code() == Errc::kRefused);
+    if (awaited) backoff_.Reset();  // its first commits are seconds away
+    if (!IsPassing(status.code()) && !awaited) {
       Report(DatabaseState::kStopped, status);
       return status;
     }

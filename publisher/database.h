@@ -19,6 +19,7 @@
 #include <string>
 
 #include "bus/bus.h"
+#include "ltx/base/fs.h"
 #include "ltx/base/result.h"
 #include "ltx/base/sync.h"
 #include "ltx/base/time.h"
@@ -78,6 +79,7 @@ class DatabasePublisher {
  private:
   // start (database_start.cpp)
   Status Open(std::stop_token stop);
+  Status LockState();
   Status LoadTable();
   Status Start(std::stop_token stop);
   Status StartWith(const StartPlan& plan, const LogHead& head, std::stop_token stop);
@@ -119,6 +121,7 @@ class DatabasePublisher {
   const std::string state_dir_;
 
   // Of the Run thread.
+  std::optional<FileLock> lock_;  // of the state directory
   std::unique_ptr<bus::Log> log_;
   std::unique_ptr<Capture> capture_;
   std::unique_ptr<PageLedger> ledger_;

@@ -3,13 +3,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bus/find.h"
 #include "ltx/base/bytes.h"
+#include "ltx/base/fs.h"
 #include "ltx/base/log.h"
 #include "ltx/format/checksum.h"
 #include "ltx/format/decoder.h"
@@ -47,14 +47,16 @@ Status ApplyToTable(ltx::PageTable& table, ltx::ByteSource& source) {
 Status DatabasePublisher::Open(std::stop_token stop) {
   struct stat st {};
   if (::stat(config_.path.c_str(), &st) != 0) {
-    return errno == ENOENT ? Error(Errc::kNotFound, config_.path + ": no such database file")
-                           : ErrnoError(errno, config_.path);
+    if (errno != ENOENT) return ErrnoError(errno, config_.path);
+    return Error(Errc::kNotFound,
+                 config_.path + ": no such database file; check the path, or let the application create it first");
   }
   inode_ = st.st_ino;
   CaptureOptions options = config_.capture;
   options.path = config_.path;
   options.drain = [this](std::chrono::steady_clock::time_point deadline) { return DrainFor(deadline); };
   TRY_ASSIGN(capture_, Capture::Open(options, hub_));
+  TRY(LockState());
   builder_ = std::make_unique<LtxBuilder>(capture_->page_size());
   TRY_ASSIGN(backlog_, Backlog::Open(state_dir_, config_.backlog_bytes_max));
   TRY(LoadTable());
@@ -63,10 +65,21 @@ Status DatabasePublisher::Open(std::stop_token stop) {
   return Ok();
 }
 
+// The page table and the backlog are one publisher's. Two on one database would also fence each other for ever.
+Status DatabasePublisher::LockState() {
+  if (lock_) return Ok();
+  TRY(CreateDirs(state_dir_));
+  Result<FileLock> lock = FileLock::Acquire(state_dir_ + "/lock");
+  if (!lock.ok() && lock.code() == Errc::kConflict) {
+    return Error(Errc::kRefused, config_.path + ": is being published already (" + lock.error().message() +
+                                     "); stop that publisher first");
+  }
+  if (!lock.ok()) return lock.error();
+  lock_ = std::move(*lock);
+  return Ok();
+}
+
 Status DatabasePublisher::LoadTable() {
-  std::error_code ec;
-  std::filesystem::create_directories(state_dir_, ec);
-  if (ec) return ErrnoError(ec.value(), "create " + state_dir_);
   Result<std::unique_ptr<ltx::PageTable>> table = ltx::PageTable::Open(state_dir_ + "/pages");
   if (!table.ok()) {
     if (table.code() == Errc::kNotFound) return Ok();

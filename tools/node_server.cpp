@@ -54,7 +54,12 @@ Result<std::unique_ptr<NodeServer>> NodeServer::Start(const std::string& listen,
   if (node->view_.update_metrics) {
     node->metrics_.OnScrape([raw = node.get()] { raw->view_.update_metrics(raw->metrics_); });
   }
-  TRY_ASSIGN(node->server_, HttpServer::Start({.listen = listen}, node->MakeRoutes()));
+  Result<std::unique_ptr<HttpServer>> started = HttpServer::Start({.listen = listen}, node->MakeRoutes());
+  if (!started.ok()) {
+    // Publisher and subscriber on one host meet here first: both have the same default.
+    return Error(started.code(), "http: " + started.error().message() + "; give another address with --http, or --http off");
+  }
+  node->server_ = std::move(*started);
   Log(Level::kInfo, "http_listens", {{"address", node->server_->address()}});
   return node;
 }

@@ -93,8 +93,12 @@ class Application {
     }
     return std::unique_ptr<Application>(new Application(pid, signals));  // private constructor
   }
+  ~Application() { Join(); }
+
   int exit_code() const { return exit_code_; }
-  void Join() { thread_.join(); }
+  void Join() {
+    if (thread_.joinable()) thread_.join();
+  }
 
  private:
   Application(pid_t pid, Signals& signals) : pid_(pid) {
@@ -126,6 +130,7 @@ Result<NodeSettings> SettingsFor(const Context& context, const PublishOptions& o
     database.bus.force = options.force;
     database.bus.client_name = "runnel publish " + database.name;
     if (options.durable) database.durable = true;
+    database.await_database = !options.exec.empty();
   }
   if (!options.http.empty()) settings.http = options.http;
   return settings;
@@ -136,15 +141,16 @@ int Publish(const Context& context, const PublishOptions& options) {
   if (!signals.ok()) return Fail(signals.error());
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
+  publisher::Node node(settings->publisher);
+  Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, ViewOf(node, settings->publisher.node_name));
+  if (!server.ok()) return Fail(server.error());
+  // Last of all that can fail: an application that was started must not be left alone.
   std::unique_ptr<Application> application;
   if (!options.exec.empty()) {
     Result<std::unique_ptr<Application>> started = Application::Start(options.exec, **signals);
     if (!started.ok()) return Fail(started.error());
     application = std::move(*started);
   }
-  publisher::Node node(settings->publisher);
-  Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, ViewOf(node, settings->publisher.node_name));
-  if (!server.ok()) return Fail(server.error());
   node.Start();
   auto reporter = std::make_unique<NodeReporter>(ReportedBy(node, settings->publisher));
   Status ended = node.Wait((*signals)->stop_token());
