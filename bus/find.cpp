@@ -12,10 +12,13 @@ constexpr std::chrono::seconds kReadPatience{30};
 // First window of the search for a snapshot, and how much larger each next one is.
 constexpr uint64_t kWindowMessages = 1024;
 constexpr uint64_t kWindowGrowth = 4;
+// Messages at the log's end that may be somebody else's before it is no log of ours.
+constexpr uint32_t kForeignTailMax = 1000;
 
 Error Stopped() { return Error(Errc::kCancelled, "stopped while searching the log"); }
 
-// The newest message and its lineage; nullopt: empty log.
+// The newest message that is an envelope, and its lineage; nullopt: empty log. What another program has appended behind it says
+// nothing about places.
 struct Newest {
   StreamSeq seq;
   Lineage lineage;
@@ -23,8 +26,20 @@ struct Newest {
 Result<std::optional<Newest>> FindNewest(Log& log) {
   TRY_ASSIGN(std::optional<Message> tail, log.Tail());
   if (!tail) return std::optional<Newest>();
+  TRY_ASSIGN(LogInfo info, log.Info());
   Result<Header> header = DecodeHeader(tail->payload);
-  if (!header.ok()) return header.error().With("the log's last message");
+  const Error first = header.ok() ? Error(Errc::kCorrupt, "") : header.error().With("the log's last message");
+  for (uint32_t step = 0; !header.ok() && step < kForeignTailMax; ++step) {
+    if (header.code() != Errc::kCorrupt || tail->seq <= info.first_seq) return first;
+    StreamSeq before = tail->seq;
+    for (uint64_t seq = before.raw() - 1; tail->seq >= before; --seq) {
+      if (seq < info.first_seq.raw() || seq == 0) return first;
+      TRY_ASSIGN(tail, log.Get(StreamSeq(seq)));
+      if (!tail) return first;
+    }
+    header = DecodeHeader(tail->payload);
+  }
+  if (!header.ok()) return first;
   return std::optional(Newest{tail->seq, header->lineage});
 }
 

@@ -26,6 +26,7 @@ constexpr uint64_t kRangeCommitsMax = 1000;
 constexpr int kCommitsPerTurnMax = 512;
 constexpr milliseconds kWaitMax{500};
 constexpr milliseconds kSnapshotInterval{20};
+constexpr milliseconds kSpillRetry{1000};
 constexpr size_t kChangeCounterOffset = 24;
 
 bus::CaptureTime Now() { return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()); }
@@ -118,8 +119,11 @@ Status DatabasePublisher::Run(std::stop_token stop, milliseconds drain_time) {
 Status DatabasePublisher::Turn(std::stop_token stop) {
   TRY(capture_->Step());
   if (sender_->leading()) {
-    TRY(sender_->error());
-    TRY(Gather(*sender_));
+    Status sent = sender_->error();
+    if (sent.ok()) sent = Gather(*sender_);
+    // A broken chain of messages can be a rival's takeover or a stray message of somebody else: Recover asks the log which.
+    if (!sent.ok() && sent.code() == Errc::kConflict) return sent.error().As(Errc::kUnavailable);
+    TRY(std::move(sent));
     Release(sender_->acked());
     if (steady_clock::now() - sent_at_ >= config_.heartbeat_interval && sender_->HasRoom()) {
       TRY(sender_->SendHeartbeat(ledger_->position(), std::stop_token()));
@@ -127,11 +131,19 @@ Status DatabasePublisher::Turn(std::stop_token stop) {
     }
     TRY(CareForLog());
   } else if (steady_clock::now() >= retry_at_) {
-    TRY(Recover(stop));
+    Status recovered = Recover(stop);
+    if (!recovered.ok()) {
+      return spill_trouble_.empty() ? recovered.error()
+                                    : Error(recovered.code(), recovered.error().message() + "; meanwhile " + spill_trouble_);
+    }
     backoff_.Reset();
+    spill_trouble_.clear();
     Report(DatabaseState::kPublishing, Ok());
-  } else {
-    TRY(Spill());
+  } else if (steady_clock::now() >= spill_at_) {
+    // Its trouble is its own: the bus may be back before the backlog has room.
+    Status spilled = Spill();
+    spill_trouble_ = spilled.ok() ? std::string() : "the backlog cannot be written: " + spilled.error().message();
+    if (!spilled.ok()) spill_at_ = steady_clock::now() + kSpillRetry;
   }
   if (steady_clock::now() - reported_at_ >= kSnapshotInterval) UpdateSnapshot();
   steady_clock::time_point latest = steady_clock::now() + kWaitMax;

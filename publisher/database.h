@@ -135,6 +135,8 @@ class DatabasePublisher {
   bus::StreamSeq trim_checked_;
   std::chrono::steady_clock::time_point cared_at_;
   bool wal_broken_ = false;  // the WAL no longer continues our position: compare images before going on
+  std::string spill_trouble_;
+  std::chrono::steady_clock::time_point spill_at_;  // not before
   uint64_t inode_ = 0;
   uint32_t change_counter_ = 0;
   DatabaseSnapshot stats_;

@@ -11,6 +11,8 @@ namespace {
 
 // Chunks of one unfinished LTX that may have to be stepped over: a terabyte at 512 KiB each.
 constexpr uint32_t kUnfinishedChunksMax = 1u << 21;
+// Messages at the end that are no envelopes (another program's, or damaged) before the log counts as somebody else's.
+constexpr uint32_t kForeignTailMax = 1000;
 
 // The message before `seq`, nullopt at the beginning of the log. Sequences may have holes.
 Result<std::optional<bus::Message>> Before(bus::Log& log, bus::StreamSeq seq, bus::StreamSeq first) {
@@ -19,6 +21,12 @@ Result<std::optional<bus::Message>> Before(bus::Log& log, bus::StreamSeq seq, bu
     if (found && found->seq < seq) return found;
   }
   return std::optional<bus::Message>();
+}
+
+Error NotOurs(const Error& error, const bus::Message& message, const bus::LogInfo& info) {
+  Errc code = error.code() == Errc::kCorrupt ? Errc::kRefused : error.code();
+  return error.As(code).With("message " + std::to_string(message.seq.raw()) + " of " + info.location +
+                             " is not ours; is another program writing there?");
 }
 
 bool TellsPosition(const bus::Envelope& envelope) {
@@ -34,11 +42,18 @@ Result<LogHead> ReadLogHead(bus::Log& log) {
   if (!message) return head;
   TRY_ASSIGN(bus::LogInfo info, log.Info());
   head.tail_seq = message->seq;
+  uint32_t foreign = 0;
   for (uint32_t step = 0; message && step < kUnfinishedChunksMax; ++step) {
     Result<bus::Envelope> envelope = bus::Decode(message->payload);
+    if (!envelope.ok() && (envelope.code() != Errc::kCorrupt || ++foreign > kForeignTailMax)) {
+      return NotOurs(envelope.error(), *message, info);
+    }
     if (!envelope.ok()) {
-      return envelope.error().With("message " + std::to_string(message->seq.raw()) + " of " + info.location +
-                                   " is not ours");
+      const bus::StreamSeq seq = message->seq;
+      TRY_ASSIGN(std::optional<bus::Message> before, Before(log, seq, info.first_seq));
+      if (!before && head.empty) return NotOurs(envelope.error(), *message, info);
+      message = std::move(before);
+      continue;
     }
     if (head.empty) {
       head.empty = false;
@@ -61,7 +76,12 @@ Result<std::optional<WalPosition>> ReadLastWalPosition(bus::Log& log, const LogH
   TRY_ASSIGN(bus::LogInfo info, log.Info());
   TRY_ASSIGN(std::optional<bus::Message> message, log.Get(head.tail_seq));
   for (uint32_t step = 0; message && step < messages_max; ++step) {
-    TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message->payload));
+    Result<bus::Envelope> decoded = bus::Decode(message->payload);
+    if (!decoded.ok()) {
+      TRY_ASSIGN(message, Before(log, message->seq, info.first_seq));
+      continue;
+    }
+    const bus::Envelope& envelope = *decoded;
     if (const auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
       const bus::Entry& entry = commits->entries.back();
       if (entry.ltx.size() < ltx::kHeaderBytes) return std::optional<WalPosition>();

@@ -22,7 +22,8 @@ struct LogHead {
 };
 
 // Reads the tail, and steps back over the chunks of an LTX that was never finished.
-// Errors: kCorrupt when the newest messages cannot be read as envelopes (another program's stream?).
+// Messages that are no envelopes are stepped over: what they may have held counts as lost.
+// Errors: kRefused when there is nothing but such messages (another program's stream); kUnsupported (a newer format).
 Result<LogHead> ReadLogHead(bus::Log& log);
 
 // Where in a WAL the log's last commit ended, as its LTX header says it; nullopt when the last entry within

@@ -123,7 +123,7 @@ Status NatsLog::RefuseDangers(const StreamInfo& info) const {
   if (info.dangers.empty() || force_) return Ok();
   std::string text;
   for (const std::string& danger : info.dangers) text += (text.empty() ? "" : "; ") + danger;
-  return Error(Errc::kRefused, fmt::format("stream {} endangers data: {}", name_.stream, text));
+  return Error(Errc::kRefused, fmt::format("stream {} endangers data: {}; or accept that with --force", name_.stream, text));
 }
 
 Status NatsLog::Create() {
