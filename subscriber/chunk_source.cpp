@@ -33,7 +33,10 @@ Result<size_t> ChunkSource::Read(MutableBytes out) {
 Status ChunkSource::Advance() {
   while (true) {
     TRY_ASSIGN(bus::Message message, reader_.Next(std::chrono::steady_clock::now() + kNextChunkWait, stop_));
-    TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message.payload));
+    Result<bus::Envelope> decoded = bus::Decode(message.payload);
+    if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // not ours; a chunk it may have been is missed at the next
+    if (!decoded.ok()) return decoded.error();
+    bus::Envelope envelope = std::move(*decoded);
     if (envelope.header.epoch < header_.epoch) continue;  // void: an older leadership's message behind our takeover
     auto* chunk = std::get_if<bus::Chunk>(&envelope.body);
     bool follows = chunk != nullptr && chunk->index == next_index_ && chunk->entry.min_txid == entry_.min_txid &&

@@ -81,28 +81,33 @@ Status Follower::Run(std::stop_token stop) {
       case Errc::kRefused:
       case Errc::kInvalid:
       case Errc::kUnsupported:
-      case Errc::kConflict:
         Report(FollowerState::kStopped, status);
         return status;
       case Errc::kGap:
       case Errc::kCorrupt:
-        pending_.clear();
-        if (Status resynced = Resync(status.error().message()); resynced.ok()) continue;
-        break;
+        Resync(status.error().message());
+        if (replica_ != nullptr) continue;
+        break;  // a damaged snapshot: it would be read again at once, for ever
       case Errc::kUnavailable:
       case Errc::kTimeout:
       case Errc::kNotFound:
-        if (stats_.state != FollowerState::kStalled) Report(FollowerState::kConnecting, status);
+        Report(needs_heal_ ? FollowerState::kStalled : FollowerState::kConnecting, status);
         break;
+      case Errc::kConflict:
       case Errc::kExhausted:
       case Errc::kIo:
-        // The disk or the replica's files: let go of everything, look again.
+        // The disk, or the replica's files changed under us: let go of everything, look again.
         Report(FollowerState::kStalled, status);
         pending_.clear();
         reader_.reset();
         replica_.reset();
         connected = false;
         break;
+    }
+    // A bootstrap that failed has to meet the snapshot again.
+    if (replica_ == nullptr) {
+      reader_.reset();
+      interruption_.reset();
     }
     if (!SleepUntil(steady_clock::now() + backoff.Next(), stop).ok()) break;
   }
@@ -121,6 +126,7 @@ Status Follower::Turn(std::stop_token stop) {
     interruption_.reset();
     return Handle(std::move(message), stop);
   }
+  if (replica_ != nullptr) TRY(CheckStillThere());
   if (needs_heal_) return Heal(stop);
   if (reader_ == nullptr) TRY(OpenReader());
   bool full = pending_bytes_ >= kPendingBytesMax || pending_.size() >= kPendingCommitsMax;
@@ -137,7 +143,16 @@ Status Follower::Turn(std::stop_token stop) {
 }
 
 Status Follower::Handle(bus::Message message, std::stop_token stop) {
-  TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message.payload));
+  Result<bus::Envelope> decoded = bus::Decode(message.payload);
+  if (!decoded.ok() && decoded.code() == Errc::kCorrupt) {
+    // Another program's message, or one of ours that the bus has damaged: what it may have held is missed at the next one.
+    ++stats_.damaged_messages;
+    Log(Level::kWarn, "damaged_message_skipped", {{"db", config_.name}, {"seq", message.seq.raw()},
+                                                  {"err", decoded.error().message()}});
+    return Ok();
+  }
+  if (!decoded.ok()) return decoded.error().With("message " + std::to_string(message.seq.raw()));
+  bus::Envelope envelope = std::move(*decoded);
   if (envelope.header.lineage == lineage_ && envelope.header.epoch < epoch_) return Ok();  // void: behind a takeover
   stats_.head_seen_at = Now();
   if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
@@ -284,8 +299,11 @@ Status Follower::ApplyPending(std::stop_token stop) {
   pending_bytes_ = 0;
   pending_messages_ = 0;
   Applier applier(*replica_, std::move(stop));
+  Status united = current ? Ok() : applier.ApplyUnion(entries);
+  // One of them is damaged: those before it are good.
+  if (!united.ok() && united.code() == Errc::kCorrupt) current = true;
   if (!current) {
-    TRY(applier.ApplyUnion(entries));
+    TRY(std::move(united));
     uint64_t commit_count = entries.back().max_txid.raw() - entries.front().min_txid.raw() + 1;
     for (size_t i = 0; i + 1 < entries.size(); ++i) stats_.latency.Add(Now() - entries[i].captured_at);
     Applied(replica_->state().at, commit_count, entries.back().captured_at);

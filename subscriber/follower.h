@@ -54,6 +54,7 @@ struct FollowerSnapshot {
   uint64_t commits = 0;          // source commits applied since start
   uint64_t visible_commits = 0;  // replica commits they became
   uint64_t duplicates = 0;
+  uint64_t damaged_messages = 0;  // skipped: no envelope could be read from them
   uint64_t gaps = 0;
   uint64_t forks = 0;
   uint64_t resyncs = 0;
@@ -85,10 +86,12 @@ class Follower {
   Status Connect(std::stop_token stop);
   Status AttachReplica();
   Status OpenReader();
-  Status Resync(const std::string& why);
+  void Resync(const std::string& why);
   Status LocateImage(std::stop_token stop);
   Status Heal(std::stop_token stop);
+  Status StartOver(const std::string& why);
   Status Bootstrap(ltx::ByteSource& source, const bus::Header& header);
+  Status CheckStillThere();
 
   // follow (follower.cpp)
   Status Turn(std::stop_token stop);
@@ -123,8 +126,11 @@ class Follower {
   bus::Epoch epoch_;
   bus::Lineage lineage_;
   bool needs_heal_ = false;  // following cannot help: fork, foreign write, new lineage, twice the same gap
+  bool replace_ours_ = false;  // the file at the replica's path is ours, of another page size
+  uint64_t inode_ = 0;         // of the attached replica
   Txid resynced_at_;             // our TXID at the last resync: twice at the same place means the log cannot help
   std::chrono::steady_clock::time_point scrubbed_at_;
+  std::chrono::steady_clock::time_point looked_at_;
   std::chrono::steady_clock::time_point reported_at_;
   FollowerSnapshot stats_;
 

@@ -21,6 +21,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// How long a replica that was removed under us may go unnoticed.
+constexpr std::chrono::seconds kLookInterval{1};
+
 // From the trailer, unverified: the image it names is proven by comparing.
 Checksum PostApplyChecksumOf(const std::string& file) {
   if (file.size() < ltx::kTrailerBytes) return Checksum();
@@ -50,6 +53,7 @@ Status Follower::AttachReplica() {
   replica_ = std::move(*attached);
   const replica::ReplicaState& state = replica_->state();
   lineage_.bytes = state.lineage;
+  inode_ = replica::StampOf(config_.replica.path).inode;
   stats_.applied = state.at;
   stats_.head = std::max(stats_.head, state.at);
   Log(Level::kInfo, "replica_attached", {{"db", config_.name}, {"position", ToString(state.at)},
@@ -71,7 +75,10 @@ Status Follower::LocateImage(std::stop_token stop) {
     };
     if (seq) TRY(WalkLog(*log_, *seq, look, stop));
   }
-  if (!found) return NeedsHeal(state.note);
+  if (!found) {
+    Log(Level::kWarn, "replica_not_exact", {{"db", config_.name}, {"err", state.note}});
+    return NeedsHeal(state.note);
+  }
   Log(Level::kInfo, "image_located", {{"db", config_.name}, {"position", ToString(*found)}});
   replica::CommitPoint point;
   point.post = *found;
@@ -103,7 +110,7 @@ Status Follower::OpenReader() {
 
 // A gap or damage at our position. The first time the log is simply read again; when that leads to the same place, the replica is
 // healed to the log's head. It keeps showing its last exact image meanwhile.
-Status Follower::Resync(const std::string& why) {
+void Follower::Resync(const std::string& why) {
   ++stats_.resyncs;
   Report(FollowerState::kResyncing, Error(Errc::kGap, why));
   reader_.reset();
@@ -113,18 +120,18 @@ Status Follower::Resync(const std::string& why) {
   pending_messages_ = 0;
   if (resynced_at_ == stats_.applied.txid && replica_ != nullptr) needs_heal_ = true;
   resynced_at_ = stats_.applied.txid;
-  return Ok();
 }
 
 Status Follower::Heal(std::stop_token stop) {
   reader_.reset();
   Healer healer(*log_, *replica_, config_.replica.path + "-runnel/heal");
   Result<HealReport> healed = healer.ToHead(stop);
+  if (!healed.ok() && healer.other_page_size()) return StartOver(healed.error().message());
   if (!healed.ok()) {
-    Report(FollowerState::kStalled, healed.error());
-    // Passing or not, the way out is the same: look again, the last exact image stays visible.
-    return healed.code() == Errc::kGap || healed.code() == Errc::kCorrupt ? healed.error().As(Errc::kUnavailable)
-                                                                         : healed.error();
+    if (healed.code() != Errc::kGap && healed.code() != Errc::kCorrupt && healed.code() != Errc::kNotFound) return healed.error();
+    // The way out is the same for all: look again; the last exact image stays visible.
+    return Error(Errc::kUnavailable, healed.error().message() + "; the replica stays at " + ToString(stats_.applied) +
+                                         " until the log holds a new snapshot (its publisher writes one with --new-lineage)");
   }
   needs_heal_ = false;
   resynced_at_ = Txid();
@@ -140,6 +147,17 @@ Status Follower::Heal(std::stop_token stop) {
   return OpenReader();
 }
 
+// A file cannot change its page size in place: our replica is let go and replaced by a new image as soon as its readers close it.
+// Until then they see the last exact image of the old history.
+Status Follower::StartOver(const std::string& why) {
+  Log(Level::kWarn, "replica_starts_over", {{"db", config_.name}, {"position", ToString(stats_.applied)}, {"err", why}});
+  TRY(replica_->Detach());
+  replica_.reset();
+  needs_heal_ = false;
+  replace_ours_ = true;
+  return Ok();
+}
+
 // No replica yet: the snapshot becomes a new image file, verified before it gets its name.
 Status Follower::Bootstrap(ltx::ByteSource& source, const bus::Header& header) {
   ltx::Decoder decoder(source);
@@ -147,7 +165,7 @@ Status Follower::Bootstrap(ltx::ByteSource& source, const bus::Header& header) {
   replica::ImageOptions options;
   options.path = config_.replica.path;
   options.page_size = ltx_header.page_size;
-  options.replace = config_.replace;
+  options.replace = config_.replace || replace_ours_;
   TRY_ASSIGN(std::unique_ptr<replica::ReplicaImage> image, replica::ReplicaImage::Create(options));
   while (true) {
     TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
@@ -162,12 +180,21 @@ Status Follower::Bootstrap(ltx::ByteSource& source, const bus::Header& header) {
   final.page_count = ltx_header.commit;
   TRY(image->Finish(final));
   image.reset();
+  replace_ours_ = false;
   TRY(AttachReplica());
   lineage_ = header.lineage;
   epoch_ = header.epoch;
   Log(Level::kInfo, "replica_bootstrapped", {{"db", config_.name}, {"position", ToString(position)},
                                              {"pages", uint64_t{ltx_header.commit}}});
   return Ok();
+}
+
+// Whoever removes or renames the replica would be served for ever from a file that nobody can open any more.
+Status Follower::CheckStillThere() {
+  if (steady_clock::now() - looked_at_ < kLookInterval) return Ok();
+  looked_at_ = steady_clock::now();
+  if (replica::StampOf(config_.replica.path).inode == inode_) return Ok();
+  return Error(Errc::kIo, config_.replica.path + ": was removed or replaced while it was attached; looking at it anew");
 }
 
 // A few pages of the background scrub; what differs from the page table is fetched from the log and repaired under the readers.

@@ -50,7 +50,7 @@ Status CollectPages(bus::Log& log, bus::StreamSeq start, const std::set<Pgno>& w
 
 Result<bus::StreamSeq> Healer::Snapshot() {
   TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(log_));
-  if (!place) return Error(Errc::kNotFound, "the log holds no snapshot to heal from; waiting for one");
+  if (!place) return Error(Errc::kNotFound, "the log holds no snapshot to heal from");
   return place->seq;
 }
 
@@ -104,9 +104,10 @@ Status Healer::Take(ltx::ByteSource& source, const bus::Header& header, bus::Ori
     }
   }
   if (ltx_header.page_size != table_->page_size()) {
-    return Error(Errc::kUnsupported, "the log's database now has page size " +
-                                         std::to_string(ltx_header.page_size.raw()) +
-                                         "; remove the replica so that it is made again");
+    other_page_size_ = true;
+    return Error(Errc::kUnsupported, "the log's database now has pages of " +
+                                         std::to_string(ltx_header.page_size.raw()) + " bytes, the replica's have " +
+                                         std::to_string(table_->page_size().raw()));
   }
   TRY(table_->Reserve(Pgno(std::max(ltx_header.commit, uint32_t{1}))));
   while (true) {

@@ -37,6 +37,9 @@ class Healer {
   // Errors: kNotFound (the log holds no snapshot, or does not lead from it to its end), the bus's, the replica's.
   Result<HealReport> ToHead(std::stop_token stop);
 
+  // ToHead failed because the log's database has pages of another size now: only a new image can follow it.
+  bool other_page_size() const { return other_page_size_; }
+
   // Fetches these pages as of the replica's position and repairs them; returns how many were repaired.
   Result<uint64_t> RepairPages(const std::set<Pgno>& damaged, std::stop_token stop);
 
@@ -51,6 +54,7 @@ class Healer {
   const std::string scratch_;
   std::unique_ptr<ltx::PageTable> table_;  // of the head
   HealReport report_;
+  bool other_page_size_ = false;
 };
 
 }  // namespace runnel::subscriber

@@ -48,7 +48,10 @@ Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std
     bus::Message message = std::move(*next);
     next.reset();
     seq = message.seq;
-    TRY_ASSIGN(bus::Envelope envelope, bus::Decode(message.payload));
+    Result<bus::Envelope> decoded = bus::Decode(message.payload);
+    if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // the visitor misses what it may have held
+    if (!decoded.ok()) return decoded.error();
+    bus::Envelope envelope = std::move(*decoded);
     if (std::holds_alternative<bus::TakeOverMarker>(envelope.body)) epoch = envelope.header.epoch;
     if (envelope.header.epoch < epoch) continue;
     if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {

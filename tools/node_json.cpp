@@ -62,6 +62,7 @@ nlohmann::json ToJson(const subscriber::FollowerSnapshot& s) {
       {"commits", s.commits},
       {"visible_commits", s.visible_commits},
       {"duplicates", s.duplicates},
+      {"damaged_messages", s.damaged_messages},
       {"gaps", s.gaps},
       {"forks", s.forks},
       {"resyncs", s.resyncs},

@@ -53,6 +53,7 @@ void UpdateMetrics(Metrics& metrics, const subscriber::FollowerSnapshot& s) {
   count("runnel_replica_commits_total", "Source commits applied", s.commits);
   count("runnel_replica_visible_commits_total", "Replica commits they became", s.visible_commits);
   count("runnel_subscriber_duplicates_total", "LTX files received again", s.duplicates);
+  count("runnel_subscriber_damaged_messages_total", "Messages skipped because no envelope could be read", s.damaged_messages);
   count("runnel_subscriber_gaps_total", "Gaps met", s.gaps);
   count("runnel_subscriber_forks_total", "Forks met", s.forks);
   count("runnel_subscriber_resyncs_total", "Resyncs begun", s.resyncs);
