@@ -162,8 +162,8 @@ class World:
     def cli(self, *args, timeout=60):
         return subprocess.run([self.runnel, *args], capture_output=True, text=True, timeout=timeout)
 
-    def nats(self, name="nats", binary=None, extra=""):
-        return Nats(self, name, binary, extra)
+    def nats(self, name="nats", binary=None, extra="", port=None):
+        return Nats(self, name, binary, extra, port)
 
     def file_bus(self, name="app"):
         return f"file://{self.dir}/bus/{name}"
@@ -246,12 +246,12 @@ class World:
 class Nats:
     """A real nats-server with JetStream; stop and start keep port and store."""
 
-    def __init__(self, world, name, binary=None, extra=""):
+    def __init__(self, world, name, binary=None, extra="", port=None):
         self.world, self.name = world, name
         self.binary = binary or shutil.which("nats-server")
         if not self.binary:
             raise Skip("nats-server is not installed")
-        self.port, self.monitor = free_port(), free_port()
+        self.port, self.monitor = port or free_port(), free_port()
         self.config = world.path(name + ".conf")
         with open(self.config, "w") as f:
             f.write(f'listen: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self.monitor}\n'
