@@ -1,0 +1,126 @@
+#include "subscriber/feed/page_map.h"
+
+#include <algorithm>
+
+#include "subscriber/feed/map_walk.h"
+
+namespace runnel::feed {
+namespace {
+
+// Stale entries can form cycles; a right way up a b-tree is shorter than this.
+constexpr int kWayUpMax = 2 * static_cast<int>(sqlite::kTreeDepthMax);
+
+// More marked children than this share of the pointers: one look at all pointers is cheaper than a search each.
+constexpr size_t kSearchCost = 8;
+
+// Where in `page` the child `child` hangs, if its first rowid leads there.
+Result<std::optional<uint32_t>> FindChild(const sqlite::Image& before, const sqlite::BtreePage& page, Pgno child) {
+  if (child.raw() > before.page_count()) return std::optional<uint32_t>();
+  TRY_ASSIGN(Bytes bytes, before.Page(child));
+  Result<sqlite::BtreePage> node = sqlite::BtreePage::Parse(before.layout(), child, bytes);
+  if (!node.ok() || !node->table() || node->cell_count() == 0) return std::optional<uint32_t>();
+  Result<sqlite::Cell> first = node->CellAt(0);
+  if (!first.ok()) return std::optional<uint32_t>();
+  uint32_t low = 0;
+  uint32_t high = page.cell_count();
+  while (low < high) {
+    uint32_t middle = (low + high) / 2;
+    TRY_ASSIGN(sqlite::Cell key, page.CellAt(middle));
+    if (key.rowid >= first->rowid) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  TRY_ASSIGN(Pgno there, page.Child(low));
+  return there == child ? std::optional<uint32_t>(low) : std::nullopt;
+}
+
+}  // namespace
+
+void Marks::Clear() {
+  dirty.Clear();
+  roots.clear();
+  edges.clear();
+}
+
+Result<PageMap> PageMap::Build(const sqlite::Image& image, const std::vector<Pgno>& roots, const Shortcuts& shortcuts) {
+  PageMap map;
+  PageSet visited;
+  visited.Reserve(image.page_count());
+  MapWalk walk(image, shortcuts, visited);
+  for (Pgno root : roots) TRY(walk.Tree(root));
+  map.parents_.assign(size_t{image.page_count()} + 1, 0);
+  for (const std::pair<Pgno, Pgno>& link : walk.links()) map.parents_[link.first.raw()] = link.second.raw();
+  return map;
+}
+
+Pgno PageMap::RootOf(Pgno pgno) const {
+  for (int steps = 0; steps < kWayUpMax; ++steps) {
+    Pgno parent = ParentOf(pgno);
+    if (parent.raw() == 0) break;
+    pgno = parent;
+  }
+  return pgno;
+}
+
+void PageMap::Mark(const PageSet& changed, uint32_t before_count, uint32_t after_count, const Shortcuts& shortcuts,
+                   Marks& marks) const {
+  marks.dirty.Reserve(std::max(before_count, after_count));
+  for (Pgno pgno : changed.members()) {
+    while (marks.dirty.Add(pgno)) {
+      Pgno parent = pgno.raw() > before_count ? Pgno(0) : ParentOf(pgno);
+      if (parent.raw() > before_count) parent = Pgno(0);  // stale: the database was larger once
+      if (parent.raw() == 0) marks.roots.push_back(pgno);
+      if (parent.raw() == 0 || shortcuts.no_ancestors) break;
+      marks.edges.push_back({parent.raw(), pgno.raw()});
+      pgno = parent;
+    }
+  }
+  std::sort(marks.roots.begin(), marks.roots.end());
+  std::sort(marks.edges.begin(), marks.edges.end());
+}
+
+void PageMap::Apply(const Links& links, const PageSet& changed, const PageSet& visited, uint32_t after_count) {
+  parents_.resize(std::max(parents_.size(), size_t{after_count} + 1), 0);
+  for (Pgno pgno : changed.members()) {
+    if (!visited.Contains(pgno)) parents_[pgno.raw()] = 0;
+  }
+  for (const std::pair<Pgno, Pgno>& link : links) parents_[link.first.raw()] = link.second.raw();
+  parents_.resize(size_t{after_count} + 1);
+}
+
+std::optional<Pgno> PageMap::FirstDifference(const PageMap& fresh) const {
+  for (uint32_t i = 1; i < fresh.parents_.size(); ++i) {
+    if (fresh.parents_[i] != 0 && ParentOf(Pgno(i)).raw() != fresh.parents_[i]) return Pgno(i);
+  }
+  return std::nullopt;
+}
+
+Result<std::vector<uint32_t>> MarkedChildren(const sqlite::Image& before, const sqlite::BtreePage& page,
+                                             const Marks& marks) {
+  auto first = std::lower_bound(marks.edges.begin(), marks.edges.end(), std::make_pair(page.pgno().raw(), 0u));
+  auto last = first;
+  while (last != marks.edges.end() && last->first == page.pgno().raw()) ++last;
+  std::vector<uint32_t> places;
+  bool look_at_all = static_cast<size_t>(last - first) * kSearchCost > page.cell_count();
+  for (; first != last && !look_at_all; ++first) {
+    TRY_ASSIGN(std::optional<uint32_t> place, FindChild(before, page, Pgno(first->second)));
+    if (place) {
+      places.push_back(*place);
+    } else {
+      look_at_all = true;
+    }
+  }
+  if (look_at_all) {
+    places.clear();
+    for (uint32_t i = 0; i <= page.cell_count(); ++i) {
+      TRY_ASSIGN(Pgno child, page.Child(i));
+      if (marks.dirty.Contains(child)) places.push_back(i);
+    }
+  }
+  std::sort(places.begin(), places.end());
+  return places;
+}
+
+}  // namespace runnel::feed

@@ -1,0 +1,179 @@
+#include "subscriber/feed/transaction.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "ltx/base/check.h"
+#include "subscriber/feed/map_walk.h"
+
+namespace runnel::feed {
+
+using sqlite::Image;
+
+Result<std::unique_ptr<Feed>> Feed::Open(const sqlite::PageSource& source, FeedOptions options) {
+  std::unique_ptr<Feed> feed(new Feed(std::move(options)));
+  feed->hash_seed_ = feed->options_.hash_seed != 0 ? feed->options_.hash_seed : std::random_device()();
+  TRY_ASSIGN(Image image, Image::Of(source));
+  TRY_ASSIGN(feed->schema_, ReadSchema(image, nullptr));
+  if (image.page_count() == 0) return feed;
+  TRY_ASSIGN(feed->map_, PageMap::Build(image, feed->schema_.Roots(), feed->options_.shortcuts));
+  return feed;
+}
+
+Status Feed::Verify(const sqlite::PageSource& source) const {
+  TRY_ASSIGN(Image image, Image::Of(source));
+  TRY_ASSIGN(PageMap fresh, PageMap::Build(image, schema_.Roots(), options_.shortcuts));
+  std::optional<Pgno> wrong = map_.FirstDifference(fresh);
+  if (!wrong) return Ok();
+  return sqlite::PageError(*wrong, "the page map says parent " + std::to_string(map_.ParentOf(*wrong).raw()) +
+                                       ", the image " + std::to_string(fresh.ParentOf(*wrong).raw()));
+}
+
+Result<std::unique_ptr<Transaction>> Feed::Begin(const FeedCommit& commit) {
+  CHECK(!busy_, "one transaction at a time");
+  std::string where = "txid " + ToString(commit.txid);
+  Result<Image> before = Image::Of(commit.before);
+  if (!before.ok()) return before.error().With(where + ", before");
+  Result<Image> after = Image::Of(commit.after);
+  if (!after.ok()) return after.error().With(where);
+  if (before->page_count() != 0 && before->layout().page_size != after->layout().page_size) {
+    return Error(Errc::kRefused, where + ": another page size is another lineage");
+  }
+  std::unique_ptr<Transaction> transaction(new Transaction(*this, commit.txid, *before, *after));
+  TRY(transaction->Start(commit.pages));
+  return transaction;
+}
+
+Transaction::Transaction(Feed& feed, Txid txid, Image before, Image after)
+    : feed_(feed),
+      txid_(txid),
+      before_(before),
+      after_(after),
+      view_{before_, after_, feed.changed_, feed.marks_, feed.map_, feed.shared_, feed.options_.shortcuts} {
+  feed_.busy_ = true;
+}
+
+Transaction::~Transaction() {
+  table_.reset();
+  feed_.changed_.Clear();
+  feed_.marks_.Clear();
+  feed_.visited_.Clear();
+  feed_.shared_.Clear();
+  feed_.busy_ = false;
+}
+
+Error Transaction::Locate(const Error& error, const TableDef* table) const {
+  std::string where = "txid " + ToString(txid_);
+  return error.With(table != nullptr ? where + ", table " + table->name : where);
+}
+
+Status Transaction::Start(const std::vector<Pgno>& pages) {
+  feed_.changed_.Reserve(after_.page_count());
+  for (Pgno pgno : pages) {
+    if (pgno.raw() == 0 || pgno.raw() > after_.page_count()) {
+      return Locate(sqlite::PageError(pgno, "in the commit, but not in the image after it"), nullptr);
+    }
+    feed_.changed_.Add(pgno);
+  }
+  feed_.map_.Mark(feed_.changed_, before_.page_count(), after_.page_count(), view_.shortcuts, feed_.marks_);
+  Status compared = CompareTables();
+  if (!compared.ok()) return Locate(compared.error(), nullptr);
+  return CheckTrees();
+}
+
+// True where sqlite_schema can differ. Page 1 is in most commits for its header's sake.
+Result<bool> Transaction::SchemaTouched() const {
+  if (before_.page_count() == 0) return true;
+  const PageSet& dirty = view_.marks.dirty;
+  if (!dirty.Contains(Pgno(1))) return false;
+  TRY_ASSIGN(Bytes old_page, before_.Page(Pgno(1)));
+  TRY_ASSIGN(Bytes new_page, after_.Page(Pgno(1)));
+  if (before_.encoding() != after_.encoding()) return true;
+  if (AsText(old_page.subspan(sqlite::kDbHeaderBytes)) != AsText(new_page.subspan(sqlite::kDbHeaderBytes))) return true;
+  TRY_ASSIGN(sqlite::BtreePage page, sqlite::BtreePage::Read(after_, Pgno(1)));
+  for (uint32_t i = 0; !page.leaf() && i <= page.cell_count(); ++i) {
+    TRY_ASSIGN(Pgno child, page.Child(i));
+    if (dirty.Contains(child)) return true;
+  }
+  for (uint32_t i = 0; page.leaf() && i < page.cell_count(); ++i) {
+    TRY_ASSIGN(sqlite::Cell cell, page.CellAt(i));
+    if (cell.overflow.raw() != 0 && dirty.Contains(cell.overflow)) return true;
+  }
+  return false;
+}
+
+Status Transaction::CompareTables() {
+  TRY_ASSIGN(bool touched, SchemaTouched());
+  if (touched) {
+    TRY_ASSIGN(Schema schema, ReadSchema(after_, &feed_.schema_));
+    if (schema.rows != feed_.schema_.rows) new_schema_ = std::make_unique<Schema>(std::move(schema));
+  }
+  if (new_schema_ != nullptr) {
+    TRY_ASSIGN(SchemaDiff diff, CompareSchemas(feed_.schema_, *new_schema_, view_));
+    schema_changes_ = std::move(diff.changes);
+    pairs_ = std::move(diff.pairs);
+  } else {
+    for (Pgno root : view_.marks.roots) {
+      const TableDef* table = feed_.schema_.FindByRoot(root);
+      if (table != nullptr) pairs_.push_back(TablePair{table, table, {}, true});
+    }
+  }
+  std::erase_if(pairs_, [this](const TablePair& pair) { return !feed_.options_.wants(*pair.after); });
+  return Ok();
+}
+
+// The changed part of the new trees must be a forest; what the map needs is collected on the way.
+Status Transaction::CheckTrees() {
+  feed_.visited_.Reserve(after_.page_count());
+  MapWalk walk(after_, before_, view_.changed, view_.marks, view_.shortcuts, feed_.visited_);
+  if (new_schema_ != nullptr || view_.marks.dirty.Contains(Pgno(1))) {
+    Status walked = walk.Tree(Pgno(1));
+    if (!walked.ok()) return Locate(walked.error().With("sqlite_schema"), nullptr);
+  }
+  for (const TableDef& table : schema().tables) {
+    if (!view_.marks.dirty.Contains(table.root)) continue;
+    Status walked = walk.Tree(table.root);
+    if (!walked.ok()) return Locate(walked.error(), &table);
+  }
+  links_ = walk.links();
+  return Ok();
+}
+
+Result<bool> Transaction::Next(Change& change) {
+  change = Change();
+  if (schema_next_ < schema_changes_.size()) {
+    change.schema = &schema_changes_[schema_next_++];
+    change.ordinal = ++ordinal_;
+    return true;
+  }
+  while (true) {
+    if (table_ == nullptr) {
+      at_end_ = pair_next_ == pairs_.size();
+      if (at_end_) return false;
+      const FeedOptions& options = feed_.options_;
+      table_ = std::make_unique<TableDiff>(view_, pairs_[pair_next_], feed_.decoder_, options.limits, feed_.hash_seed_);
+    }
+    Result<bool> more = table_->Next(row_);
+    if (!more.ok()) return Locate(more.error(), pairs_[pair_next_].after);
+    if (*more) break;
+    table_.reset();
+    ++pair_next_;
+  }
+  change.row = &row_;
+  change.ordinal = ++ordinal_;
+  return true;
+}
+
+void Transaction::Finish() {
+  CHECK(at_end_, "not all changes were taken");
+  feed_.map_.Apply(links_, feed_.changed_, feed_.visited_, after_.page_count());
+  if (new_schema_ == nullptr) return;
+  feed_.decoder_.Keep(*new_schema_);
+  schema_changes_.clear();
+  pairs_.clear();
+  feed_.schema_ = std::move(*new_schema_);
+  new_schema_.reset();
+}
+
+}  // namespace runnel::feed
