@@ -17,8 +17,8 @@ constexpr uint32_t kForeignTailMax = 1000;
 
 Error Stopped() { return Error(Errc::kCancelled, "stopped while searching the log"); }
 
-// The newest message that is an envelope, and its lineage; nullopt: empty log. What another program has appended behind it says
-// nothing about places.
+// The newest message that is an envelope, and its lineage; nullopt: empty log. What another program has appended behind
+// it says nothing about places.
 struct Newest {
   StreamSeq seq;
   Lineage lineage;

@@ -1,5 +1,5 @@
-// Where commits wait on disk when the bus is away for so long that the WAL passes its limit: a file-bus log in the state
-// directory, holding the very messages that would have gone to the bus. Bounded; empty in normal life.
+// Where commits wait on disk when the bus is away for so long that the WAL passes its limit: a file-bus log in the
+// state directory, holding the very messages that would have gone to the bus. Bounded; empty in normal life.
 //
 // THREAD: the database's.
 #pragma once

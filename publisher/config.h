@@ -21,7 +21,7 @@ struct DatabaseConfig {
   bool new_lineage = false;
   // The application is only now being started (--exec): wait for a database that is not there or not in WAL mode yet.
   bool await_database = false;
-  bool durable = false;                                          // publish: durable
+  bool durable = false;  // publish: durable
   std::chrono::milliseconds heartbeat_interval{10000};
   std::optional<std::chrono::milliseconds> coalesce_after{1000};  // nullopt: never
   uint64_t backlog_bytes_max = uint64_t{10} << 30;

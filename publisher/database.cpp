@@ -114,14 +114,15 @@ Status DatabasePublisher::Run(std::stop_token stop, milliseconds drain_time) {
   return Ok();
 }
 
-// One turn of the steady state: everything here is bounded, so that the pins never wait long. A stop is looked at between
-// turns only: a commit is sent whole or not at all.
+// One turn of the steady state: everything here is bounded, so that the pins never wait long. A stop is looked at
+// between turns only: a commit is sent whole or not at all.
 Status DatabasePublisher::Turn(std::stop_token stop) {
   TRY(capture_->Step());
   if (sender_->leading()) {
     Status sent = sender_->error();
     if (sent.ok()) sent = Gather(*sender_);
-    // A broken chain of messages can be a rival's takeover or a stray message of somebody else: Recover asks the log which.
+    // A broken chain of messages can be a rival's takeover or a stray message of somebody else: Recover asks the log
+    // which.
     if (!sent.ok() && sent.code() == Errc::kConflict) return sent.error().As(Errc::kUnavailable);
     TRY(std::move(sent));
     Release(sender_->acked());
@@ -133,8 +134,9 @@ Status DatabasePublisher::Turn(std::stop_token stop) {
   } else if (steady_clock::now() >= retry_at_) {
     Status recovered = Recover(stop);
     if (!recovered.ok()) {
-      return spill_trouble_.empty() ? recovered.error()
-                                    : Error(recovered.code(), recovered.error().message() + "; meanwhile " + spill_trouble_);
+      return spill_trouble_.empty()
+                 ? recovered.error()
+                 : Error(recovered.code(), recovered.error().message() + "; meanwhile " + spill_trouble_);
     }
     backoff_.Reset();
     spill_trouble_.clear();
@@ -207,8 +209,8 @@ Status DatabasePublisher::PublishCommits(Sender& sender, CommitFrames frames, ui
   return PublishLtx(sender, spec, frames, origin, read, std::stop_token());
 }
 
-Status DatabasePublisher::PublishLtx(Sender& sender, const LtxSpec& spec, const CommitFrames& frames, bus::Origin origin,
-                                     const PageReader& read_page, std::stop_token stop) {
+Status DatabasePublisher::PublishLtx(Sender& sender, const LtxSpec& spec, const CommitFrames& frames,
+                                     bus::Origin origin, const PageReader& read_page, std::stop_token stop) {
   bus::Entry entry;
   entry.min_txid = spec.min_txid;
   entry.max_txid = spec.max_txid;
@@ -248,8 +250,8 @@ bool DatabasePublisher::DrainFor(steady_clock::time_point deadline) {
 void DatabasePublisher::Release(Txid txid) {
   const InflightCommit* released = ledger_->Release(txid);
   if (released == nullptr) return;
-  StoreOwner(ledger_->table(), {lineage_, epoch_.raw(), released->position.txid.raw(), released->wal_end, inode_,
-                                change_counter_});
+  StoreOwner(ledger_->table(),
+             {lineage_, epoch_.raw(), released->position.txid.raw(), released->wal_end, inode_, change_counter_});
   capture_->Released(released->wal_end);
 }
 
@@ -263,10 +265,11 @@ void DatabasePublisher::Drain(steady_clock::time_point deadline) {
     capture_->Wait(std::min(deadline, steady_clock::now() + milliseconds(20)));
   }
   Status synced = ledger_->table().Sync();
-  Log(Level::kInfo, "publisher_drained", {{"db", config_.name},
-                                          {"published", ToString(ledger_->table().position())},
-                                          {"unpublished_commits", uint64_t{ledger_->inflight_commits()}},
-                                          {"page_table", synced.ok() ? "synced" : synced.error().message()}});
+  Log(Level::kInfo, "publisher_drained",
+      {{"db", config_.name},
+       {"published", ToString(ledger_->table().position())},
+       {"unpublished_commits", uint64_t{ledger_->inflight_commits()}},
+       {"page_table", synced.ok() ? "synced" : synced.error().message()}});
   sender_->Abandon();
 }
 
@@ -276,8 +279,7 @@ void DatabasePublisher::Report(DatabaseState state, const Status& trouble) {
     Level level = state == DatabaseState::kStopped && !trouble.ok() ? Level::kError
                   : trouble.ok()                                    ? Level::kInfo
                                                                     : Level::kWarn;
-    Log(level, "publisher_" + std::string(ToString(state)),
-        {{"db", config_.name}, {"bus", stats_.bus}, {"err", text}});
+    Log(level, "publisher_" + std::string(ToString(state)), {{"db", config_.name}, {"bus", stats_.bus}, {"err", text}});
   }
   stats_.state = state;
   stats_.trouble = text;

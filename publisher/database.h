@@ -2,7 +2,8 @@
 //
 //   start    open capture, page table and log; PlanStart decides; lead the log
 //   steady   Step the pins, gather commits, build LTX, send; acks release pages into the table and frames to SQLite
-//   broken   the bus went away or lost something: read its head, rewind capture to it, lead again (the WAL is the outbox);
+//   broken   the bus went away or lost something: read its head, rewind capture to it, lead again (the WAL is the
+//   outbox);
 //            while it is away capture goes on, and past the WAL limit commits are spilled to the backlog
 //   stop     drain what is committed, wait for acks, note the position, let go
 //
@@ -70,8 +71,8 @@ class DatabasePublisher {
   DatabasePublisher(DatabaseConfig config, std::string node, WakeHub& hub);
   ~DatabasePublisher();
 
-  // Publishes until `stop`, then drains until `drain_deadline` after it. Errors: kRefused, kConflict, kInvalid, kNotFound; all
-  // others are retried inside.
+  // Publishes until `stop`, then drains until `drain_deadline` after it. Errors: kRefused, kConflict, kInvalid,
+  // kNotFound; all others are retried inside.
   Status Run(std::stop_token stop, std::chrono::milliseconds drain_time);
 
   DatabaseSnapshot Snapshot() const;

@@ -1,5 +1,5 @@
-// Looks now and then whether a new subscriber could still start from the log: its newest snapshot may have been trimmed away, and
-// messages may have been deleted inside it. Then another snapshot is written, while the application goes on.
+// Looks now and then whether a new subscriber could still start from the log: its newest snapshot may have been trimmed
+// away, and messages may have been deleted inside it. Then another snapshot is written, while the application goes on.
 #include <chrono>
 #include <optional>
 #include <string>
@@ -59,8 +59,8 @@ Status DatabasePublisher::SnapshotNow(const std::string& why) {
     spec.post_apply_checksum = ledger_->position().checksum;
     TRY(SendImage(image, spec, std::stop_token()));
     ++stats_.snapshots;
-    Log(Level::kWarn, "snapshot_repeated", {{"db", config_.name}, {"position", ToString(ledger_->position())},
-                                            {"reason", why}});
+    Log(Level::kWarn, "snapshot_repeated",
+        {{"db", config_.name}, {"position", ToString(ledger_->position())}, {"reason", why}});
     return Ok();
   }
   Log(Level::kWarn, "snapshot_postponed", {{"db", config_.name}, {"reason", why}});

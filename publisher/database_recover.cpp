@@ -1,5 +1,5 @@
-// When the bus was away or lied: what is in the log is asked of the log, and the rest is captured and sent again. While it is
-// away, the WAL holds the commits; past its limit they move to the backlog.
+// When the bus was away or lied: what is in the log is asked of the log, and the rest is captured and sent again. While
+// it is away, the WAL holds the commits; past its limit they move to the backlog.
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -40,8 +40,8 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
   if (!head.empty && (head.lineage != lineage_ || head.epoch > epoch_)) {
     return Error(Errc::kConflict, config_.path + ": another publisher leads the log now (epoch " +
-                                      std::to_string(head.epoch.raw()) + ", ours was " +
-                                      std::to_string(epoch_.raw()) + ")");
+                                      std::to_string(head.epoch.raw()) + ", ours was " + std::to_string(epoch_.raw()) +
+                                      ")");
   }
   if (head.empty || head.position.txid == Txid()) {
     Log(Level::kWarn, "log_is_gone", {{"db", config_.name}, {"had", ToString(ledger_->position())}});
@@ -54,8 +54,8 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   }
   const Position released = ledger_->table().position();
   if (head.position.txid < released.txid) {
-    Log(Level::kWarn, "log_lost_its_end", {{"db", config_.name}, {"log_position", ToString(head.position)},
-                                           {"acknowledged", ToString(released)}});
+    Log(Level::kWarn, "log_lost_its_end",
+        {{"db", config_.name}, {"log_position", ToString(head.position)}, {"acknowledged", ToString(released)}});
     ledger_->Rewind(released.txid);
     return CompareImage(head, stop);
   }
@@ -74,7 +74,8 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   return Lead(head, stop);
 }
 
-// While the bus is away and the WAL has passed its limit: the same messages go to the backlog instead, and count as released.
+// While the bus is away and the WAL has passed its limit: the same messages go to the backlog instead, and count as
+// released.
 Status DatabasePublisher::Spill() {
   uint64_t wal_bytes = sqlite::FrameOffset(capture_->stats().wal_frames + 1, capture_->page_size().raw());
   if (spiller_ == nullptr && wal_bytes < config_.capture.wal_limit_bytes) return Ok();
@@ -101,7 +102,8 @@ Status DatabasePublisher::Spill() {
   return spilled;
 }
 
-// Sends the backlog's messages to the log we lead, from behind `head`; on return they are acknowledged and the backlog is gone.
+// Sends the backlog's messages to the log we lead, from behind `head`; on return they are acknowledged and the backlog
+// is gone.
 Status DatabasePublisher::DrainBacklog(const LogHead& head, std::stop_token stop) {
   if (spiller_ != nullptr) {
     Status flushed = Ok();
@@ -114,8 +116,11 @@ Status DatabasePublisher::DrainBacklog(const LogHead& head, std::stop_token stop
     spiller_.reset();
   }
   TRY_ASSIGN(LogHead end, backlog_->Head());
-  Log(Level::kInfo, "draining_backlog", {{"db", config_.name}, {"from", ToString(head.position)},
-                                         {"to", ToString(end.position)}, {"bytes", backlog_->bytes()}});
+  Log(Level::kInfo, "draining_backlog",
+      {{"db", config_.name},
+       {"from", ToString(head.position)},
+       {"to", ToString(end.position)},
+       {"bytes", backlog_->bytes()}});
   Position last = head.position;
   {
     TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, backlog_->Read());

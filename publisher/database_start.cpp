@@ -1,5 +1,5 @@
-// The start of a published database: what the log, the page table and the WAL say decides how it goes on (start_plan.h), and
-// whatever has to be sent first (a snapshot, a delta) is sent here.
+// The start of a published database: what the log, the page table and the WAL say decides how it goes on
+// (start_plan.h), and whatever has to be sent first (a snapshot, a delta) is sent here.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -112,8 +112,8 @@ Status DatabasePublisher::Start(std::stop_token stop) {
   facts.new_lineage = config_.new_lineage;
   if (ledger_ != nullptr) facts.table = TableFacts{lineage_, epoch_, ledger_->table().position()};
   StartPlan plan = PlanStart(facts);
-  Log(Level::kInfo, "publisher_starts", {{"db", config_.name}, {"log_position", ToString(head.position)},
-                                         {"reason", plan.reason}});
+  Log(Level::kInfo, "publisher_starts",
+      {{"db", config_.name}, {"log_position", ToString(head.position)}, {"reason", plan.reason}});
   return StartWith(plan, head, stop);
 }
 
@@ -148,11 +148,13 @@ Status DatabasePublisher::StartWith(const StartPlan& plan, const LogHead& head, 
   return Ok();
 }
 
-// The table is behind what the log has acknowledged (killed between the ack and the note): the log itself says what is missing.
+// The table is behind what the log has acknowledged (killed between the ack and the note): the log itself says what is
+// missing.
 Status DatabasePublisher::RollForward(const LogHead& head, std::stop_token stop) {
   ltx::PageTable& table = ledger_->table();
   TRY_ASSIGN(std::optional<bus::StreamSeq> seq, bus::FindTxid(*log_, table.position().txid.Next()));
-  if (!seq) return Error(Errc::kRefused, config_.path + ": the log no longer holds what follows " + ToString(table.position()));
+  if (!seq)
+    return Error(Errc::kRefused, config_.path + ": the log no longer holds what follows " + ToString(table.position()));
   TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{*seq}));
   std::string chunks;
   while (table.position().txid < head.position.txid) {
@@ -202,10 +204,11 @@ Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
     if (raw == 1) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
   }
   if (sum != head.position.checksum) {
-    return Error(Errc::kRefused, config_.path + ": the log is at " + ToString(head.position) +
-                                     ", this database's checksum is " + ToString(sum) +
-                                     ": another database, or another state of it; if it shall replace the log's history, "
-                                     "say so with --new-lineage");
+    return Error(Errc::kRefused,
+                 config_.path + ": the log is at " + ToString(head.position) + ", this database's checksum is " +
+                     ToString(sum) +
+                     ": another database, or another state of it; if it shall replace the log's history, "
+                     "say so with --new-lineage");
   }
   table->SetPosition(head.position, image.page_count);
   lineage_ = head.lineage;
@@ -226,8 +229,8 @@ Status DatabasePublisher::ContinueFrom(const LogHead& head, std::stop_token stop
   if (at) {
     TRY_ASSIGN(bool resumed, capture_->ResumeAt(*at, ledger_->page_count()));
     if (resumed) {
-      Log(Level::kInfo, "wal_continues", {{"db", config_.name}, {"position", ToString(head.position)},
-                                          {"frame", uint64_t{at->frame}}});
+      Log(Level::kInfo, "wal_continues",
+          {{"db", config_.name}, {"position", ToString(head.position)}, {"frame", uint64_t{at->frame}}});
       return Lead(head, stop);
     }
   }
@@ -240,8 +243,8 @@ Status DatabasePublisher::ContinueFrom(const LogHead& head, std::stop_token stop
   return CompareImage(head, stop);
 }
 
-// The WAL no longer holds the point: commits were made and checkpointed while we were away, or the log lost its end. What differs
-// from the table, or changed behind the head, is published as one delta.
+// The WAL no longer holds the point: commits were made and checkpointed while we were away, or the log lost its end.
+// What differs from the table, or changed behind the head, is published as one delta.
 Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop) {
   TRY_ASSIGN(ImagePin image, capture_->PinImage());
   PageSize page_size = capture_->page_size();
@@ -268,10 +271,11 @@ Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop
   if (!same) {
     TableOwner owner = LoadOwner(ledger_->table());
     if (counter < owner.change_counter || (owner.inode != 0 && owner.inode != inode_)) {
-      return Error(Errc::kRefused, config_.path + ": is not what was published up to " + ToString(head.position) +
-                                       " (checksum now " + ToString(sum) + (counter < owner.change_counter
-                                           ? ", an older copy" : ", the file was replaced") +
-                                       "); if it shall replace the log's history, say so with --new-lineage");
+      return Error(Errc::kRefused,
+                   config_.path + ": is not what was published up to " + ToString(head.position) + " (checksum now " +
+                       ToString(sum) +
+                       (counter < owner.change_counter ? ", an older copy" : ", the file was replaced") +
+                       "); if it shall replace the log's history, say so with --new-lineage");
     }
   }
   change_counter_ = counter;
@@ -288,8 +292,11 @@ Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop
   spec.post_apply_checksum = sum;
   spec.captured_at = Now();
   ++stats_.deltas;
-  Log(Level::kWarn, "delta_published", {{"db", config_.name}, {"from", ToString(head.position)},
-                                        {"max_txid", ToString(spec.max_txid)}, {"pages", uint64_t{changed.pages.size()}}});
+  Log(Level::kWarn, "delta_published",
+      {{"db", config_.name},
+       {"from", ToString(head.position)},
+       {"max_txid", ToString(spec.max_txid)},
+       {"pages", uint64_t{changed.pages.size()}}});
   auto read = [&](const PageSource& source) -> Result<Bytes> {
     TRY(capture_->ReadImagePage(source.pgno, page));
     return Bytes(page);
@@ -313,12 +320,16 @@ Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineag
   spec.max_txid = txid;
   TRY(SendImage(image, spec, stop));
   ++stats_.snapshots;
-  Log(Level::kInfo, "snapshot_published", {{"db", config_.name}, {"lineage", ToString(lineage_)},
-                                           {"position", ToString(ledger_->position())}, {"pages", image.page_count}});
+  Log(Level::kInfo, "snapshot_published",
+      {{"db", config_.name},
+       {"lineage", ToString(lineage_)},
+       {"position", ToString(ledger_->position())},
+       {"pages", image.page_count}});
   return Ok();
 }
 
-// All pages of the pinned image as one LTX. With the position it already has (spec.post_apply_checksum) the ledger stays as it is.
+// All pages of the pinned image as one LTX. With the position it already has (spec.post_apply_checksum) the ledger
+// stays as it is.
 Status DatabasePublisher::SendImage(const ImagePin& image, LtxSpec spec, std::stop_token stop) {
   PageSize page_size = capture_->page_size();
   CommitFrames all;

@@ -89,8 +89,8 @@ Result<std::optional<WalPosition>> ReadLastWalPosition(bus::Log& log, const LogH
       if (header.wal_bytes == 0 || header.max_txid != head.position.txid) return std::optional<WalPosition>();
       uint64_t end = header.wal_offset + header.wal_bytes;
       WalPosition at;
-      at.frame = static_cast<uint32_t>((end - sqlite::kWalHeaderBytes) /
-                                       (sqlite::kFrameHeaderBytes + header.page_size.raw()));
+      at.frame =
+          static_cast<uint32_t>((end - sqlite::kWalHeaderBytes) / (sqlite::kFrameHeaderBytes + header.page_size.raw()));
       at.salt[0] = __builtin_bswap32(header.wal_salt1);
       at.salt[1] = __builtin_bswap32(header.wal_salt2);
       at.checksum[0] = static_cast<uint32_t>(entry.wal_checksum >> 32);

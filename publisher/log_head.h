@@ -16,8 +16,8 @@ struct LogHead {
   bool empty = true;
   bus::StreamSeq tail_seq;  // of the very last message, whatever it is
   bus::Lineage lineage;
-  bus::Epoch epoch;         // newest seen
-  Position position;        // after the last whole LTX
+  bus::Epoch epoch;   // newest seen
+  Position position;  // after the last whole LTX
   PageSize page_size;
 };
 

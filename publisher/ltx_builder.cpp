@@ -13,8 +13,8 @@ void Merge(CommitFrames& older, CommitFrames newer) {
   auto old_page = older.pages.begin();
   auto new_page = newer.pages.begin();
   while (old_page != older.pages.end() || new_page != newer.pages.end()) {
-    bool take_new = old_page == older.pages.end() ||
-                    (new_page != newer.pages.end() && new_page->pgno <= old_page->pgno);
+    bool take_new =
+        old_page == older.pages.end() || (new_page != newer.pages.end() && new_page->pgno <= old_page->pgno);
     if (take_new) {
       if (old_page != older.pages.end() && old_page->pgno == new_page->pgno) ++old_page;
       merged.push_back(*new_page++);
@@ -30,7 +30,7 @@ void Merge(CommitFrames& older, CommitFrames newer) {
 }
 
 Result<BuiltLtx> LtxBuilder::Build(const LtxSpec& spec, const CommitFrames& frames, const PageLedger& ledger,
-                                         const PageReader& read_page, ltx::ByteSink& sink) {
+                                   const PageReader& read_page, ltx::ByteSink& sink) {
   ltx::Header header;
   header.page_size = page_size_;
   header.commit = frames.page_count;

@@ -1,5 +1,5 @@
-// From the frames of a commit to its LTX file: each page's newest bytes, the checksums before and after from the ledger.
-// One pass, memory of one page (plus 12 bytes a page for the in-flight record), whatever the commit's size.
+// From the frames of a commit to its LTX file: each page's newest bytes, the checksums before and after from the
+// ledger. One pass, memory of one page (plus 12 bytes a page for the in-flight record), whatever the commit's size.
 #pragma once
 
 #include <chrono>
@@ -19,8 +19,9 @@ namespace runnel::publisher {
 struct LtxSpec {
   Txid min_txid;
   Txid max_txid;
-  Checksum pre_apply_checksum;        // 0 for a snapshot
-  // Of the image after it, where the caller knows it (an image compared page by page); else it is computed from the ledger.
+  Checksum pre_apply_checksum;  // 0 for a snapshot
+  // Of the image after it, where the caller knows it (an image compared page by page); else it is computed from the
+  // ledger.
   std::optional<Checksum> post_apply_checksum;
   std::chrono::sys_time<std::chrono::microseconds> captured_at;
   uint64_t node_id = 0;
@@ -35,8 +36,8 @@ struct BuiltLtx {
 // Bytes of a page, valid until the next call.
 using PageReader = std::function<Result<Bytes>(const PageSource&)>;
 
-// Adds the frames of the commit behind `older` to it: the newest source of each page wins, pages beyond the new size leave.
-// REQUIRES: both from one WAL generation, `newer` behind `older`.
+// Adds the frames of the commit behind `older` to it: the newest source of each page wins, pages beyond the new size
+// leave. REQUIRES: both from one WAL generation, `newer` behind `older`.
 void Merge(CommitFrames& older, CommitFrames newer);
 
 class LtxBuilder {
@@ -45,7 +46,7 @@ class LtxBuilder {
 
   // Writes the LTX of `frames` to `sink`. The ledger is not changed. Errors: the reader's and the sink's, as they are.
   Result<BuiltLtx> Build(const LtxSpec& spec, const CommitFrames& frames, const PageLedger& ledger,
-                               const PageReader& read_page, ltx::ByteSink& sink);
+                         const PageReader& read_page, ltx::ByteSink& sink);
 
  private:
   // Lets one encoder be reused over many sinks without allocating.

@@ -1,5 +1,5 @@
-// A publisher node: every configured database on a thread of its own, one inotify instance for all. One database's trouble never
-// stops another; the node ends when it is stopped or when no database is left running.
+// A publisher node: every configured database on a thread of its own, one inotify instance for all. One database's
+// trouble never stops another; the node ends when it is stopped or when no database is left running.
 #pragma once
 
 #include <chrono>

@@ -85,7 +85,8 @@ const InflightCommit* PageLedger::Rewind(Txid txid) {
   page_count_ = table_->page_count();
   uint64_t serial = first_serial_;
   for (const InflightCommit& commit : inflight_) {
-    for (uint32_t pgno = commit.page_count + 1; pgno <= page_count_; ++pgno) overlay_[pgno] = Overlay{Checksum(), serial};
+    for (uint32_t pgno = commit.page_count + 1; pgno <= page_count_; ++pgno)
+      overlay_[pgno] = Overlay{Checksum(), serial};
     AddToOverlay(commit, serial);
     position_ = commit.position;
     page_count_ = commit.page_count;

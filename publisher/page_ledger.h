@@ -1,6 +1,6 @@
-// What every page's checksum is as of the last built commit: the durable page table (as of the last released commit) plus an
-// overlay for the commits still on their way to the log. The table therefore never runs ahead of what is durable elsewhere, and
-// a bus that loses what is in flight costs no more than forgetting the overlay (Rewind).
+// What every page's checksum is as of the last built commit: the durable page table (as of the last released commit)
+// plus an overlay for the commits still on their way to the log. The table therefore never runs ahead of what is
+// durable elsewhere, and a bus that loses what is in flight costs no more than forgetting the overlay (Rewind).
 //
 // Invariants:
 //   I1  table().position() is a released position (published or spilled), kept by Release in commit order.
@@ -46,8 +46,8 @@ class PageLedger {
   // Checksum of a page in the newest built image; 0 if the page is not in it.
   Checksum PageChecksum(Pgno pgno) const;
 
-  // The checksum of the image that results from `commit` (its position is not looked at): pages beyond its page_count leave,
-  // its pages replace theirs.
+  // The checksum of the image that results from `commit` (its position is not looked at): pages beyond its page_count
+  // leave, its pages replace theirs.
   Checksum Apply(const InflightCommit& commit) const;
 
   // Takes the commit as the newest one. Errors: kExhausted when the table cannot grow; then nothing has changed.
@@ -57,8 +57,8 @@ class PageLedger {
   // Returns the newest commit released by this call, or nullptr when none was; valid until the next call.
   const InflightCommit* Release(Txid txid);
 
-  // Forgets all commits after `txid`. Returns the position and WAL place to go on from; nullptr for the place when the table's
-  // own position is the newest one left.
+  // Forgets all commits after `txid`. Returns the position and WAL place to go on from; nullptr for the place when the
+  // table's own position is the newest one left.
   const InflightCommit* Rewind(Txid txid);
 
   size_t inflight_commits() const { return inflight_.size(); }

@@ -32,7 +32,8 @@ class Sender::ChunkSink : public ltx::ByteSink {
       data_.append(AsText(bytes.first(size)));
       bytes = bytes.subspan(size);
       // A full buffer is kept until more comes: the last chunk must know that it is the last.
-      if (data_.size() == chunk_bytes_ && !bytes.empty()) TRY(Send(bus::Chunk(), Position{entry_.max_txid, Checksum()}));
+      if (data_.size() == chunk_bytes_ && !bytes.empty())
+        TRY(Send(bus::Chunk(), Position{entry_.max_txid, Checksum()}));
     }
     return Ok();
   }
@@ -86,8 +87,7 @@ Status Sender::Lead(const LogHead& head, const bus::Lineage& lineage, bus::Epoch
   Abandon();
   lineage_ = lineage;
   epoch_ = std::max(head.lineage == lineage ? head.epoch : bus::Epoch(), epoch_floor).Next();
-  bus::TakeOverDecision decision =
-      [&](const std::optional<bus::Message>& tail) -> Result<std::optional<std::string>> {
+  bus::TakeOverDecision decision = [&](const std::optional<bus::Message>& tail) -> Result<std::optional<std::string>> {
     bus::StreamSeq seq = tail ? tail->seq : bus::StreamSeq();
     if (seq != (head.empty ? bus::StreamSeq() : head.tail_seq)) {
       return Error(Errc::kUnavailable, "the log moved on while it was being taken over");

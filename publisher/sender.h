@@ -1,6 +1,6 @@
 // The publisher's end of the log: leads it, packs LTX files into messages, and knows up to which TXID the log has
-// acknowledged. Keeps nothing that was sent: after any trouble the caller reads the head of the log, rewinds capture to it and
-// sends again (the WAL is the outbox).
+// acknowledged. Keeps nothing that was sent: after any trouble the caller reads the head of the log, rewinds capture to
+// it and sends again (the WAL is the outbox).
 //
 // THREAD: the database's thread; on_progress (given at construction) is called from the bus's threads.
 #pragma once
@@ -53,7 +53,8 @@ class Sender {
   Status SendLtx(bus::Entry entry, const Position& after, std::stop_token stop);
   // Sends what is packed.
   Status Flush(std::stop_token stop);
-  // A large LTX in chunks: write its bytes to the sink this returns, then FinishChunks. Nothing else may be sent between.
+  // A large LTX in chunks: write its bytes to the sink this returns, then FinishChunks. Nothing else may be sent
+  // between.
   Result<ltx::ByteSink*> BeginChunks(bus::Entry entry, std::stop_token stop);
   Status FinishChunks(const Position& after, uint64_t ltx_checksum, uint64_t ltx_bytes);
   Status SendHeartbeat(const Position& position, std::stop_token stop);
@@ -89,8 +90,8 @@ class Sender {
     Txid txid;  // complete in the log once this message is acked; 0: tells nothing
     uint64_t bytes;
   };
-  std::deque<Sent> sent_;     // not yet acked
-  uint64_t collected_ = 0;    // messages of this writer whose acks were taken from sent_
+  std::deque<Sent> sent_;   // not yet acked
+  uint64_t collected_ = 0;  // messages of this writer whose acks were taken from sent_
   uint64_t inflight_bytes_ = 0;
   Txid acked_;
   std::unique_ptr<ChunkSink> chunks_;

@@ -15,8 +15,8 @@ StartPlan PlanStart(const StartFacts& facts) {
   if (facts.new_lineage) return {StartAction::kNewLineage, "a new lineage was asked for"};
   if (head.empty) {
     if (facts.table && facts.table->position.txid != Txid()) {
-      return {StartAction::kSnapshotAgain, "the log is empty, though this database was published up to " +
-                                               ToString(facts.table->position)};
+      return {StartAction::kSnapshotAgain,
+              "the log is empty, though this database was published up to " + ToString(facts.table->position)};
     }
     return {StartAction::kNewLineage, "the log is empty"};
   }

@@ -1,5 +1,5 @@
-// What a publisher does when it meets a log: a pure decision over what the log, the page table and the command line say.
-// The whole identity check is here, so that it can be read and tested as a table.
+// What a publisher does when it meets a log: a pure decision over what the log, the page table and the command line
+// say. The whole identity check is here, so that it can be read and tested as a table.
 #pragma once
 
 #include <optional>
@@ -42,8 +42,8 @@ struct StartPlan {
 
 StartPlan PlanStart(const StartFacts& facts);
 
-// After a log lost acknowledged messages, subscribers may have seen TXIDs we no longer know of (acks not yet noted when we were
-// killed). The next LTX ends this far ahead, so that none of those numbers is ever used twice.
+// After a log lost acknowledged messages, subscribers may have seen TXIDs we no longer know of (acks not yet noted when
+// we were killed). The next LTX ends this far ahead, so that none of those numbers is ever used twice.
 Txid SkipLostTxids(Txid last_known);
 
 }  // namespace runnel::publisher

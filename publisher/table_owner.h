@@ -1,5 +1,5 @@
-// The 64 bytes of the page table's header that are the publisher's: whose history this is, and where in the WAL the table's
-// position lies. Bytes are host order; the table never leaves its machine.
+// The 64 bytes of the page table's header that are the publisher's: whose history this is, and where in the WAL the
+// table's position lies. Bytes are host order; the table never leaves its machine.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
-// From LTX to a visible commit of the replica: decode, hand every page over, commit. The replica proves the post-apply checksum
-// before anything becomes visible, and the decoder the file's, so a corrupt LTX never gets further than an error here.
+// From LTX to a visible commit of the replica: decode, hand every page over, commit. The replica proves the post-apply
+// checksum before anything becomes visible, and the decoder the file's, so a corrupt LTX never gets further than an
+// error here.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +20,12 @@ class Applier {
  public:
   Applier(replica::Replica& replica, std::stop_token stop) : replica_(replica), stop_(std::move(stop)) {}
 
-  // One LTX as one visible commit. `only_differing`: skip pages whose checksum the replica already has (snapshots, deltas).
-  // Errors: kCorrupt (file or resulting image), the source's; the replica is then unchanged.
+  // One LTX as one visible commit. `only_differing`: skip pages whose checksum the replica already has (snapshots,
+  // deltas). Errors: kCorrupt (file or resulting image), the source's; the replica is then unchanged.
   Status Apply(ltx::ByteSource& source, bool only_differing);
 
-  // Several consecutive LTX files as one visible commit: the newest version of each page wins. REQUIRES: TXIDs ascending without
-  // gaps, entries.size() >= 1.
+  // Several consecutive LTX files as one visible commit: the newest version of each page wins. REQUIRES: TXIDs
+  // ascending without gaps, entries.size() >= 1.
   Status ApplyUnion(const std::vector<bus::Entry>& entries);
 
  private:

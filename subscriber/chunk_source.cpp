@@ -34,7 +34,8 @@ Status ChunkSource::Advance() {
   while (true) {
     TRY_ASSIGN(bus::Message message, reader_.Next(std::chrono::steady_clock::now() + kNextChunkWait, stop_));
     Result<bus::Envelope> decoded = bus::Decode(message.payload);
-    if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // not ours; a chunk it may have been is missed at the next
+    if (!decoded.ok() && decoded.code() == Errc::kCorrupt)
+      continue;  // not ours; a chunk it may have been is missed at the next
     if (!decoded.ok()) return decoded.error();
     bus::Envelope envelope = std::move(*decoded);
     if (envelope.header.epoch < header_.epoch) continue;  // void: an older leadership's message behind our takeover

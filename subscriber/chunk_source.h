@@ -18,8 +18,8 @@ class ChunkSource : public ltx::ByteSource {
   // `first` is the chunk with index 0. The reader is borrowed until finished() or an error.
   ChunkSource(bus::LogReader& reader, bus::Envelope first, std::stop_token stop);
 
-  // Errors: kGap when the next message is not the next chunk (the publisher died inside this LTX: interruption() holds the
-  // message that came instead); the reader's own. Messages that are no envelopes are passed over.
+  // Errors: kGap when the next message is not the next chunk (the publisher died inside this LTX: interruption() holds
+  // the message that came instead); the reader's own. Messages that are no envelopes are passed over.
   Result<size_t> Read(MutableBytes out) override;
 
   // The last chunk has been taken.

@@ -80,9 +80,7 @@ Status Follower::Run(std::stop_token stop) {
       case Errc::kCancelled: continue;
       case Errc::kRefused:
       case Errc::kInvalid:
-      case Errc::kUnsupported:
-        Report(FollowerState::kStopped, status);
-        return status;
+      case Errc::kUnsupported: Report(FollowerState::kStopped, status); return status;
       case Errc::kGap:
       case Errc::kCorrupt:
         Resync(status.error().message());
@@ -90,9 +88,7 @@ Status Follower::Run(std::stop_token stop) {
         break;  // a damaged snapshot: it would be read again at once, for ever
       case Errc::kUnavailable:
       case Errc::kTimeout:
-      case Errc::kNotFound:
-        Report(needs_heal_ ? FollowerState::kStalled : FollowerState::kConnecting, status);
-        break;
+      case Errc::kNotFound: Report(needs_heal_ ? FollowerState::kStalled : FollowerState::kConnecting, status); break;
       case Errc::kConflict:
       case Errc::kExhausted:
       case Errc::kIo:
@@ -145,10 +141,11 @@ Status Follower::Turn(std::stop_token stop) {
 Status Follower::Handle(bus::Message message, std::stop_token stop) {
   Result<bus::Envelope> decoded = bus::Decode(message.payload);
   if (!decoded.ok() && decoded.code() == Errc::kCorrupt) {
-    // Another program's message, or one of ours that the bus has damaged: what it may have held is missed at the next one.
+    // Another program's message, or one of ours that the bus has damaged: what it may have held is missed at the next
+    // one.
     ++stats_.damaged_messages;
-    Log(Level::kWarn, "damaged_message_skipped", {{"db", config_.name}, {"seq", message.seq.raw()},
-                                                  {"err", decoded.error().message()}});
+    Log(Level::kWarn, "damaged_message_skipped",
+        {{"db", config_.name}, {"seq", message.seq.raw()}, {"err", decoded.error().message()}});
     return Ok();
   }
   if (!decoded.ok()) return decoded.error().With("message " + std::to_string(message.seq.raw()));

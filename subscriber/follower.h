@@ -2,9 +2,10 @@
 //
 //   connect     open the log; attach the replica, or learn that there is none
 //   bootstrap   no replica: write the log's newest snapshot straight into a new image
-//   follow      read, admit, apply; several waiting messages become one visible commit, a current replica sees each commit
-//   resync      a gap: read again from our position; a fork, a foreign write, a new lineage: heal to the log's head in one commit
-//   stalled     the log cannot help yet: says why, keeps serving readers the last exact image, looks again
+//   follow      read, admit, apply; several waiting messages become one visible commit, a current replica sees each
+//   commit resync      a gap: read again from our position; a fork, a foreign write, a new lineage: heal to the log's
+//   head in one commit stalled     the log cannot help yet: says why, keeps serving readers the last exact image, looks
+//   again
 //
 // Ends only on stop or on what a human must decide (kRefused, kInvalid).
 //
@@ -47,12 +48,12 @@ struct FollowerSnapshot {
   std::string trouble;
   std::string lineage;
   uint64_t epoch = 0;
-  Position applied;                 // what the replica shows
-  Position head;                    // newest position seen in the log
+  Position applied;                      // what the replica shows
+  Position head;                         // newest position seen in the log
   bus::CaptureTime applied_captured_at;  // when the publisher captured what the replica shows
   bus::CaptureTime head_seen_at;         // when the log last said anything, heartbeats too
-  uint64_t commits = 0;          // source commits applied since start
-  uint64_t visible_commits = 0;  // replica commits they became
+  uint64_t commits = 0;                  // source commits applied since start
+  uint64_t visible_commits = 0;          // replica commits they became
   uint64_t duplicates = 0;
   uint64_t damaged_messages = 0;  // skipped: no envelope could be read from them
   uint64_t gaps = 0;
@@ -125,10 +126,10 @@ class Follower {
   uint32_t pending_messages_ = 0;
   bus::Epoch epoch_;
   bus::Lineage lineage_;
-  bool needs_heal_ = false;  // following cannot help: fork, foreign write, new lineage, twice the same gap
+  bool needs_heal_ = false;    // following cannot help: fork, foreign write, new lineage, twice the same gap
   bool replace_ours_ = false;  // the file at the replica's path is ours, of another page size
   uint64_t inode_ = 0;         // of the attached replica
-  Txid resynced_at_;             // our TXID at the last resync: twice at the same place means the log cannot help
+  Txid resynced_at_;           // our TXID at the last resync: twice at the same place means the log cannot help
   std::chrono::steady_clock::time_point scrubbed_at_;
   std::chrono::steady_clock::time_point looked_at_;
   std::chrono::steady_clock::time_point reported_at_;

@@ -1,5 +1,5 @@
-// How a follower comes to stand at an exact position: attach, bootstrap from a snapshot, and every way back after a gap, a fork or
-// damage. Nothing here shows readers anything but exact images.
+// How a follower comes to stand at an exact position: attach, bootstrap from a snapshot, and every way back after a
+// gap, a fork or damage. Nothing here shows readers anything but exact images.
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -56,8 +56,8 @@ Status Follower::AttachReplica() {
   inode_ = replica::StampOf(config_.replica.path).inode;
   stats_.applied = state.at;
   stats_.head = std::max(stats_.head, state.at);
-  Log(Level::kInfo, "replica_attached", {{"db", config_.name}, {"position", ToString(state.at)},
-                                         {"exact", state.exact}});
+  Log(Level::kInfo, "replica_attached",
+      {{"db", config_.name}, {"position", ToString(state.at)}, {"exact", state.exact}});
   return Ok();
 }
 
@@ -97,7 +97,8 @@ Status Follower::OpenReader() {
     TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_));
     if (place) start = place->seq;
     Status waiting = Ok();
-    if (!start) waiting = Error(Errc::kNotFound, "the log holds no snapshot yet; waiting for the publisher to write one");
+    if (!start)
+      waiting = Error(Errc::kNotFound, "the log holds no snapshot yet; waiting for the publisher to write one");
     Report(FollowerState::kBootstrapping, waiting);
   } else {
     TRY_ASSIGN(start, bus::FindTxid(*log_, stats_.applied.txid.Next()));
@@ -108,8 +109,8 @@ Status Follower::OpenReader() {
   return Ok();
 }
 
-// A gap or damage at our position. The first time the log is simply read again; when that leads to the same place, the replica is
-// healed to the log's head. It keeps showing its last exact image meanwhile.
+// A gap or damage at our position. The first time the log is simply read again; when that leads to the same place, the
+// replica is healed to the log's head. It keeps showing its last exact image meanwhile.
 void Follower::Resync(const std::string& why) {
   ++stats_.resyncs;
   Report(FollowerState::kResyncing, Error(Errc::kGap, why));
@@ -128,18 +129,20 @@ Status Follower::Heal(std::stop_token stop) {
   Result<HealReport> healed = healer.ToHead(stop);
   if (!healed.ok() && healer.other_page_size()) return StartOver(healed.error().message());
   if (!healed.ok()) {
-    if (healed.code() != Errc::kGap && healed.code() != Errc::kCorrupt && healed.code() != Errc::kNotFound) return healed.error();
+    if (healed.code() != Errc::kGap && healed.code() != Errc::kCorrupt && healed.code() != Errc::kNotFound)
+      return healed.error();
     // The way out is the same for all: look again; the last exact image stays visible.
-    return Error(Errc::kUnavailable, healed.error().message() + "; the replica stays at " + ToString(stats_.applied) +
-                                         " until the log holds a new snapshot (its publisher writes one with --new-lineage)");
+    return Error(Errc::kUnavailable,
+                 healed.error().message() + "; the replica stays at " + ToString(stats_.applied) +
+                     " until the log holds a new snapshot (its publisher writes one with --new-lineage)");
   }
   needs_heal_ = false;
   resynced_at_ = Txid();
   lineage_ = healed->lineage;
   epoch_ = healed->epoch;
   stats_.repaired_pages += healed->pages;
-  Log(Level::kWarn, "replica_healed", {{"db", config_.name}, {"position", ToString(healed->position)},
-                                       {"pages", healed->pages}});
+  Log(Level::kWarn, "replica_healed",
+      {{"db", config_.name}, {"position", ToString(healed->position)}, {"pages", healed->pages}});
   stats_.head = healed->position;
   stats_.applied = healed->position;
   stats_.applied_captured_at = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
@@ -147,10 +150,11 @@ Status Follower::Heal(std::stop_token stop) {
   return OpenReader();
 }
 
-// A file cannot change its page size in place: our replica is let go and replaced by a new image as soon as its readers close it.
-// Until then they see the last exact image of the old history.
+// A file cannot change its page size in place: our replica is let go and replaced by a new image as soon as its readers
+// close it. Until then they see the last exact image of the old history.
 Status Follower::StartOver(const std::string& why) {
-  Log(Level::kWarn, "replica_starts_over", {{"db", config_.name}, {"position", ToString(stats_.applied)}, {"err", why}});
+  Log(Level::kWarn, "replica_starts_over",
+      {{"db", config_.name}, {"position", ToString(stats_.applied)}, {"err", why}});
   TRY(replica_->Detach());
   replica_.reset();
   needs_heal_ = false;
@@ -184,8 +188,8 @@ Status Follower::Bootstrap(ltx::ByteSource& source, const bus::Header& header) {
   TRY(AttachReplica());
   lineage_ = header.lineage;
   epoch_ = header.epoch;
-  Log(Level::kInfo, "replica_bootstrapped", {{"db", config_.name}, {"position", ToString(position)},
-                                             {"pages", uint64_t{ltx_header.commit}}});
+  Log(Level::kInfo, "replica_bootstrapped",
+      {{"db", config_.name}, {"position", ToString(position)}, {"pages", uint64_t{ltx_header.commit}}});
   return Ok();
 }
 
@@ -197,14 +201,17 @@ Status Follower::CheckStillThere() {
   return Error(Errc::kIo, config_.replica.path + ": was removed or replaced while it was attached; looking at it anew");
 }
 
-// A few pages of the background scrub; what differs from the page table is fetched from the log and repaired under the readers.
+// A few pages of the background scrub; what differs from the page table is fetched from the log and repaired under the
+// readers.
 Status Follower::ScrubStep(std::stop_token stop) {
   if (config_.scrub_interval.count() == 0 || steady_clock::now() - scrubbed_at_ < config_.scrub_interval) return Ok();
   scrubbed_at_ = steady_clock::now();
   TRY_ASSIGN(replica::ScrubReport report, replica_->Scrub(config_.scrub_pages));
   if (report.mismatches.empty()) return Ok();
-  Log(Level::kWarn, "scrub_found_damage", {{"db", config_.name}, {"pages", uint64_t{report.mismatches.size()}},
-                                           {"pgno", uint64_t{report.mismatches.front().raw()}}});
+  Log(Level::kWarn, "scrub_found_damage",
+      {{"db", config_.name},
+       {"pages", uint64_t{report.mismatches.size()}},
+       {"pgno", uint64_t{report.mismatches.front().raw()}}});
   Healer healer(*log_, *replica_, std::string());
   TRY_ASSIGN(uint64_t repaired,
              healer.RepairPages(std::set<Pgno>(report.mismatches.begin(), report.mismatches.end()), std::move(stop)));

@@ -1,9 +1,9 @@
-// Brings a replica to the newest position of the log whatever its image is now (fork, foreign write, unknown after a power cut, a
-// new lineage), as ONE visible commit that holds only the pages that differ: readers go from the last image they saw to an exact
-// one, never through an old snapshot.
+// Brings a replica to the newest position of the log whatever its image is now (fork, foreign write, unknown after a
+// power cut, a new lineage), as ONE visible commit that holds only the pages that differ: readers go from the last
+// image they saw to an exact one, never through an old snapshot.
 //
-// Two readings of the log: the first computes every page's checksum at the head (a page table in a temporary file), the second
-// fetches the pages that differ, in rounds of bounded memory.
+// Two readings of the log: the first computes every page's checksum at the head (a page table in a temporary file), the
+// second fetches the pages that differ, in rounds of bounded memory.
 #pragma once
 
 #include <cstdint>

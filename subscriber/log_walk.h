@@ -21,8 +21,9 @@ struct WalkedLtx {
 // Return false to end the walk.
 using LtxVisitor = std::function<Result<bool>(const WalkedLtx&)>;
 
-// Visits every whole LTX from `start` up to what is the log's end at the call. An LTX whose publisher died inside it is given up
-// without an error, after the visitor has seen its source fail. Messages of an epoch behind a takeover are passed over.
+// Visits every whole LTX from `start` up to what is the log's end at the call. An LTX whose publisher died inside it is
+// given up without an error, after the visitor has seen its source fail. Messages of an epoch behind a takeover are
+// passed over.
 Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std::stop_token stop);
 
 }  // namespace runnel::subscriber

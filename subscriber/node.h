@@ -1,5 +1,5 @@
-// A subscriber node: every configured replica on a thread of its own. One replica's trouble never stops another; the node ends when
-// it is stopped or when no replica is left running.
+// A subscriber node: every configured replica on a thread of its own. One replica's trouble never stops another; the
+// node ends when it is stopped or when no replica is left running.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
-// runnel bench: the numbers the README quotes, measured on this machine in one run, as JSON. Real SQLite writers, the real nodes as
-// child processes, the real bus. Rates with and without us are measured in turn, so that a machine whose speed drifts is fair.
+// runnel bench: the numbers the README quotes, measured on this machine in one run, as JSON. Real SQLite writers, the
+// real nodes as child processes, the real bus. Rates with and without us are measured in turn, so that a machine whose
+// speed drifts is fair.
 #include <unistd.h>
 
 #include <cstdio>
@@ -52,10 +53,11 @@ std::string BusFor(const BenchOptions& options, const Rig& rig, const std::strin
 }
 
 Status Attach(Rig& rig, bool with_subscriber) {
-  TRY_ASSIGN(rig.publisher, BenchChild::Start({Self(), "publish", "--http", "off", rig.source, rig.bus}, rig.dir / "publisher.log"));
+  TRY_ASSIGN(rig.publisher,
+             BenchChild::Start({Self(), "publish", "--http", "off", rig.source, rig.bus}, rig.dir / "publisher.log"));
   if (!with_subscriber) return Ok();
-  TRY_ASSIGN(rig.subscriber,
-             BenchChild::Start({Self(), "subscribe", "--http", "off", rig.bus, rig.replica}, rig.dir / "subscriber.log"));
+  TRY_ASSIGN(rig.subscriber, BenchChild::Start({Self(), "subscribe", "--http", "off", rig.bus, rig.replica},
+                                               rig.dir / "subscriber.log"));
   return Ok();
 }
 
@@ -81,7 +83,8 @@ Result<nlohmann::json> Latency(const BenchOptions& options, double rate, const s
   TRY(writer->Fill(100, 100, 100));
   TRY(Attach(rig, true));
   BenchReader reader(rig.replica);
-  if (!reader.Await(100, BenchClock::now() + seconds(20))) return Error(Errc::kTimeout, name + ": no replica within 20 s");
+  if (!reader.Await(100, BenchClock::now() + seconds(20)))
+    return Error(Errc::kTimeout, name + ": no replica within 20 s");
   TRY(writer->Run(rate, seconds(1)));  // warm
   size_t warm = writer->committed_at().size();
   BenchClock::time_point start = BenchClock::now();
@@ -91,9 +94,14 @@ Result<nlohmann::json> Latency(const BenchOptions& options, double rate, const s
   BenchClock::time_point stopped = BenchClock::now();
   bool caught_up = reader.Await(writer->committed_at().size(), BenchClock::now() + seconds(60));
   double drain_ms = std::chrono::duration<double, std::milli>(BenchClock::now() - stopped).count();
-  nlohmann::json result = {{"rate_asked", rate}, {"rate", written / took}, {"caught_up", caught_up}, {"drain_ms", drain_ms},
-                           {"publisher", MemoryOf(*rig.publisher)}, {"subscriber", MemoryOf(*rig.subscriber)},
-                           {"publisher_cpu_s", rig.publisher->cpu_seconds()}, {"subscriber_cpu_s", rig.subscriber->cpu_seconds()}};
+  nlohmann::json result = {{"rate_asked", rate},
+                           {"rate", written / took},
+                           {"caught_up", caught_up},
+                           {"drain_ms", drain_ms},
+                           {"publisher", MemoryOf(*rig.publisher)},
+                           {"subscriber", MemoryOf(*rig.subscriber)},
+                           {"publisher_cpu_s", rig.publisher->cpu_seconds()},
+                           {"subscriber_cpu_s", rig.subscriber->cpu_seconds()}};
   std::vector<double> delays = Delays(writer->committed_at(), reader.Stop(), warm);
   result["commits"] = delays.size();
   result["p50_ms"] = Quantile(delays, 0.5);
@@ -133,21 +141,27 @@ Result<nlohmann::json> CatchUp(const BenchOptions& options) {
   TRY(Attach(rig, true));
   {
     BenchReader reader(rig.replica);
-    if (!reader.Await(10, BenchClock::now() + seconds(20))) return Error(Errc::kTimeout, "catchup: no replica within 20 s");
+    if (!reader.Await(10, BenchClock::now() + seconds(20)))
+      return Error(Errc::kTimeout, "catchup: no replica within 20 s");
   }
   rig.subscriber.reset();  // away while the log grows
   uint64_t rows = options.catchup_mib * 1024;
   TRY(writer->Fill(rows, 1000, 200));
-  TRY_ASSIGN(std::unique_ptr<BenchChild> behind,
-             BenchChild::Start({Self(), "subscribe", "--http", "off", rig.bus, rig.replica}, rig.dir / "subscriber.log"));
+  TRY_ASSIGN(
+      std::unique_ptr<BenchChild> behind,
+      BenchChild::Start({Self(), "subscribe", "--http", "off", rig.bus, rig.replica}, rig.dir / "subscriber.log"));
   BenchClock::time_point start = BenchClock::now();
   BenchReader reader(rig.replica);
   bool done = reader.Await(rows + 10, BenchClock::now() + seconds(300));
   double took = std::chrono::duration<double>(BenchClock::now() - start).count();
   double mib = static_cast<double>(std::filesystem::file_size(rig.source)) / (1 << 20);
   reader.Stop();
-  return nlohmann::json{{"done", done}, {"database_mib", mib}, {"seconds", took}, {"mib_per_s", mib / took},
-                        {"publisher", MemoryOf(*rig.publisher)}, {"subscriber", MemoryOf(*behind)}};
+  return nlohmann::json{{"done", done},
+                        {"database_mib", mib},
+                        {"seconds", took},
+                        {"mib_per_s", mib / took},
+                        {"publisher", MemoryOf(*rig.publisher)},
+                        {"subscriber", MemoryOf(*behind)}};
 }
 
 int Bench(const BenchOptions& options) {
@@ -160,11 +174,13 @@ int Bench(const BenchOptions& options) {
       {"sustained", [&] { return Latency(options, options.sustained_rate, "sustained", options.time_s * 2); }},
       {"catchup", [&] { return CatchUp(options); }},
   };
-  nlohmann::json report = {{"runnel", kVersion}, {"bus", options.bus == "file" ? "file" : "given"},
+  nlohmann::json report = {{"runnel", kVersion},
+                           {"bus", options.bus == "file" ? "file" : "given"},
                            {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}};
   int code = kExitOk;
   for (const auto& [name, run] : scenarios) {
-    if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), name) == options.only.end()) continue;
+    if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), name) == options.only.end())
+      continue;
     std::fprintf(stderr, "bench: %s ...\n", name.c_str());
     Result<nlohmann::json> result = run();
     if (result.ok()) {
@@ -182,7 +198,8 @@ int Bench(const BenchOptions& options) {
 
 void AddBench(CLI::App& app, Context& context) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* verb = app.add_subcommand("bench", "Measure latency, overhead, throughput and catch-up on this machine; prints JSON");
+  CLI::App* verb =
+      app.add_subcommand("bench", "Measure latency, overhead, throughput and catch-up on this machine; prints JSON");
   verb->fallthrough();
   verb->add_option("--bus", options->bus, "\"file\", or a bus URL whose last part is a prefix for log names");
   verb->add_option("--only", options->only,

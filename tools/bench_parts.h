@@ -1,4 +1,5 @@
-// The moving parts of `runnel bench`: a real SQLite writer, a reader that watches a replica, and our own nodes as child processes.
+// The moving parts of `runnel bench`: a real SQLite writer, a reader that watches a replica, and our own nodes as child
+// processes.
 #pragma once
 
 #include <sys/types.h>
@@ -59,7 +60,8 @@ class BenchWriter {
  public:
   static Result<std::unique_ptr<BenchWriter>> Open(const std::string& path, const std::string& synchronous);
   ~BenchWriter();
-  // Commits at `rate` a second (0: as fast as it goes) for `time`; the moment each COMMIT returned is added to committed_at.
+  // Commits at `rate` a second (0: as fast as it goes) for `time`; the moment each COMMIT returned is added to
+  // committed_at.
   Status Run(double rate, std::chrono::milliseconds time);
   // `rows` rows of `bytes` random bytes in transactions of `batch` rows.
   Status Fill(uint64_t rows, uint32_t bytes, uint32_t batch);

@@ -44,13 +44,15 @@ void CheckMachine(std::vector<Finding>& findings) {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   bool few = files.rlim_cur < 1024;
-  findings.push_back({few ? Verdict::kAdvice : Verdict::kGood, "open files",
-                      "limit " + std::to_string(files.rlim_cur) + (few ? "; each database needs 8, raise it with ulimit -n" : "")});
+  findings.push_back(
+      {few ? Verdict::kAdvice : Verdict::kGood, "open files",
+       "limit " + std::to_string(files.rlim_cur) + (few ? "; each database needs 8, raise it with ulimit -n" : "")});
   std::ifstream watches_file("/proc/sys/fs/inotify/max_user_watches");
   long watches = 0;
   watches_file >> watches;
   findings.push_back({watches < 512 ? Verdict::kAdvice : Verdict::kGood, "inotify watches",
-                      "limit " + std::to_string(watches) + (watches < 512 ? "; each database needs 2, raise fs.inotify.max_user_watches" : "")});
+                      "limit " + std::to_string(watches) +
+                          (watches < 512 ? "; each database needs 2, raise fs.inotify.max_user_watches" : "")});
 }
 
 void CheckDatabase(const std::string& path, std::vector<Finding>& findings) {
@@ -59,10 +61,12 @@ void CheckDatabase(const std::string& path, std::vector<Finding>& findings) {
     findings.push_back({Verdict::kBad, path, live.error().message()});
     return;
   }
-  findings.push_back({Verdict::kGood, path, "a WAL database with pages of " + std::to_string((*live)->page_size()) + " bytes"});
+  findings.push_back(
+      {Verdict::kGood, path, "a WAL database with pages of " + std::to_string((*live)->page_size()) + " bytes"});
   std::string directory = std::filesystem::absolute(path).parent_path().string();
   if (::access(directory.c_str(), W_OK) != 0) {
-    findings.push_back({Verdict::kBad, directory, "is not writable for this user; the state directory " + path + "-runnel goes there"});
+    findings.push_back({Verdict::kBad, directory,
+                        "is not writable for this user; the state directory " + path + "-runnel goes there"});
   }
 }
 
@@ -90,7 +94,8 @@ int Doctor(const Context& context) {
   if (!settings.ok()) {
     findings.push_back({Verdict::kBad, "configuration", settings.error().message()});
   } else {
-    findings.push_back({Verdict::kGood, "configuration", settings->file.empty() ? "none, all defaults" : settings->file});
+    findings.push_back(
+        {Verdict::kGood, "configuration", settings->file.empty() ? "none, all defaults" : settings->file});
     for (const publisher::DatabaseConfig& database : settings->publisher.databases) {
       CheckDatabase(database.path, findings);
       CheckBus(database.bus_url, database.bus, findings);
@@ -104,7 +109,8 @@ int Doctor(const Context& context) {
   for (const Finding& finding : findings) {
     problems += finding.verdict == Verdict::kBad ? 1 : 0;
     json.push_back({{"verdict", Word(finding.verdict)}, {"what", finding.what}, {"detail", finding.detail}});
-    if (!context.json) std::printf("%-8s %s: %s\n", Word(finding.verdict), finding.what.c_str(), finding.detail.c_str());
+    if (!context.json)
+      std::printf("%-8s %s: %s\n", Word(finding.verdict), finding.what.c_str(), finding.detail.c_str());
   }
   if (context.json) {
     std::printf("%s\n", json.dump(2).c_str());
@@ -119,7 +125,8 @@ int Doctor(const Context& context) {
 }  // namespace
 
 void AddDoctor(CLI::App& app, Context& context) {
-  CLI::App* verb = app.add_subcommand("doctor", "Check this machine, the configuration, databases and buses; say what to change");
+  CLI::App* verb =
+      app.add_subcommand("doctor", "Check this machine, the configuration, databases and buses; say what to change");
   verb->fallthrough();
   verb->callback([&context] { context.run = [&context] { return Doctor(context); }; });
 }

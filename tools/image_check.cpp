@@ -11,7 +11,8 @@
 namespace runnel::tools {
 namespace {
 
-// A replica commits thousands of times a second; image and note are read one after the other until both mean the same WAL.
+// A replica commits thousands of times a second; image and note are read one after the other until both mean the same
+// WAL.
 constexpr int kMatchTriesMax = 200;
 
 bool Names(const replica::ImageMark& mark, const publisher::WalPosition& at) {

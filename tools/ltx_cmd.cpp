@@ -73,7 +73,8 @@ nlohmann::json ToJson(const std::string& path, const FileFacts& facts) {
 
 int List(const Context& context, const std::vector<std::string>& paths) {
   nlohmann::json all = nlohmann::json::array();
-  if (!context.json) std::printf("%-16s  %-16s  %8s  %8s  %10s  %s\n", "min_txid", "max_txid", "commit", "pages", "bytes", "post_apply");
+  if (!context.json)
+    std::printf("%-16s  %-16s  %8s  %8s  %10s  %s\n", "min_txid", "max_txid", "commit", "pages", "bytes", "post_apply");
   for (const std::string& path : paths) {
     Result<FileFacts> facts = ReadLtx(path, [](const ltx::Header&, const ltx::Page&) { return Ok(); });
     if (!facts.ok()) return Fail(facts.error());
@@ -129,7 +130,8 @@ int Dump(const Context& context, const std::vector<std::string>& paths) {
       continue;
     }
     for (const auto& [key, value] : json.items()) {
-      std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+      std::printf("%-20s %s\n", key.c_str(),
+                  value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
     }
     std::printf("%s", text.c_str());
   }
@@ -138,7 +140,8 @@ int Dump(const Context& context, const std::vector<std::string>& paths) {
 
 // Each file is verified from end to end before its first page is written.
 Status ApplyFile(const std::string& path, int fd) {
-  TRY_ASSIGN([[maybe_unused]] FileFacts checked, ReadLtx(path, [](const ltx::Header&, const ltx::Page&) { return Ok(); }));
+  TRY_ASSIGN([[maybe_unused]] FileFacts checked,
+             ReadLtx(path, [](const ltx::Header&, const ltx::Page&) { return Ok(); }));
   TRY_ASSIGN(FileFacts facts, ReadLtx(path, [fd](const ltx::Header& header, const ltx::Page& page) -> Status {
                off_t offset = static_cast<off_t>(uint64_t{page.pgno.raw() - 1} * header.page_size.raw());
                ssize_t written = ::pwrite(fd, page.data.data(), page.data.size(), offset);
@@ -204,7 +207,8 @@ void AddLtx(CLI::App& app, Context& context) {
   add("list", "One line a file", [&context, paths] { return List(context, *paths); });
   add("verify", "Check every byte of every file", [&context, paths] { return Verify(context, *paths); });
   add("dump", "Header, trailer and pages", [&context, paths] { return Dump(context, *paths); });
-  add("apply", "Apply files to a database file that nobody has open", [output, paths] { return Apply(*output, *paths); })
+  add("apply", "Apply files to a database file that nobody has open",
+      [output, paths] { return Apply(*output, *paths); })
       ->add_option("--db", *output, "Database file")
       ->required();
   CLI::App* compact = add("compact", "Merge consecutive files into one",

@@ -1,5 +1,5 @@
-// runnel: streams an unmodified SQLite database to live replicas over a message bus. This file only finds the verb; each verb has
-// a file of its own.
+// runnel: streams an unmodified SQLite database to live replicas over a message bus. This file only finds the verb;
+// each verb has a file of its own.
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -30,7 +30,8 @@ std::string VerbOf(int argc, char** argv) {
 // CLI11's own sentences do not name what was mistyped, nor what was meant.
 std::string UsageProblem(const CLI::App& app, const CLI::ParseError& error, const std::string& verb) {
   std::vector<std::string> names;
-  for (const CLI::App* one : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(one->get_name());
+  for (const CLI::App* one : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(one->get_name());
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
   if (verb.empty()) return "no verb given; the verbs are " + list;

@@ -47,8 +47,9 @@ publisher::DatabaseConfig ReadDatabase(const ConfigMap& map, publisher::Database
   config.coalesce_after = map.DurationOrNever("coalesce-after", config.coalesce_after);
   config.backlog_bytes_max = map.Size("backlog-limit", config.backlog_bytes_max);
   config.capture.wal_limit_bytes = map.Size("wal-limit", config.capture.wal_limit_bytes);
-  config.capture.detect = map.Choice(
-      "detect", {{"auto", Detect::kAuto}, {"inotify", Detect::kInotify}, {"poll", Detect::kPoll}}, config.capture.detect);
+  config.capture.detect =
+      map.Choice("detect", {{"auto", Detect::kAuto}, {"inotify", Detect::kInotify}, {"poll", Detect::kPoll}},
+                 config.capture.detect);
   if (map.Has("checkpoint")) {
     std::string text = map.Text("checkpoint");
     if (text == "never") {
@@ -89,14 +90,16 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
     publisher::DatabaseConfig database = ReadDatabase(map, defaults.database);
     database.path = map.RequiredText("path");
     database.bus_url = map.RequiredText("bus");
-    if (Status parsed = NameFromUrl(database.bus_url, database.name); !parsed.ok()) map.Refuse("bus", parsed.error().message());
+    if (Status parsed = NameFromUrl(database.bus_url, database.name); !parsed.ok())
+      map.Refuse("bus", parsed.error().message());
     settings.publisher.databases.push_back(std::move(database));
   }
   for (const ConfigMap& map : root.Maps("replicas")) {
     subscriber::ReplicaConfig replica = ReadReplica(map, defaults.replica);
     replica.bus_url = map.RequiredText("bus");
     replica.replica.path = map.RequiredText("path");
-    if (Status parsed = NameFromUrl(replica.bus_url, replica.name); !parsed.ok()) map.Refuse("bus", parsed.error().message());
+    if (Status parsed = NameFromUrl(replica.bus_url, replica.name); !parsed.ok())
+      map.Refuse("bus", parsed.error().message());
     settings.subscriber.replicas.push_back(std::move(replica));
   }
   return Ok();
@@ -122,7 +125,8 @@ Result<NodeSettings> Read(const std::string& file) {
   defaults.replica = ReadReplica(shared, {});
   TRY(ReadLists(root, defaults, settings));
   TRY(config->Finish());
-  if (std::optional<std::string> warning = config->SecretsWarning()) Log(Level::kWarn, "config_readable_by_others", {{"err", *warning}});
+  if (std::optional<std::string> warning = config->SecretsWarning())
+    Log(Level::kWarn, "config_readable_by_others", {{"err", *warning}});
   return settings;
 }
 

@@ -1,4 +1,5 @@
-// From the configuration file to the settings of the nodes. configs/runnel.yml is the page for people; a test keeps both equal.
+// From the configuration file to the settings of the nodes. configs/runnel.yml is the page for people; a test keeps
+// both equal.
 #pragma once
 
 #include <chrono>
@@ -19,12 +20,14 @@ struct NodeSettings {
   subscriber::NodeConfig subscriber;
 };
 
-// `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid, with line numbers
-// where the file was read.
+// `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid, with line
+// numbers where the file was read.
 Result<NodeSettings> LoadSettings(const std::string& file);
 
 // Settings of one database or replica that was named on the command line: the defaults of the file apply.
-Result<publisher::DatabaseConfig> DatabaseFor(const NodeSettings& settings, const std::string& path, const std::string& bus);
-Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const std::string& bus, const std::string& path);
+Result<publisher::DatabaseConfig> DatabaseFor(const NodeSettings& settings, const std::string& path,
+                                              const std::string& bus);
+Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const std::string& bus,
+                                             const std::string& path);
 
 }  // namespace runnel::tools

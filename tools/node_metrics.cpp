@@ -12,7 +12,8 @@ void UpdateMetrics(Metrics& metrics, const publisher::DatabaseSnapshot& s) {
   auto gauge = [&](const char* name, const char* help, uint64_t value) {
     metrics.AddGauge(name, help, db).Set(static_cast<double>(value));
   };
-  gauge("runnel_publisher_leading", "1 while this node leads the log", s.state == publisher::DatabaseState::kPublishing);
+  gauge("runnel_publisher_leading", "1 while this node leads the log",
+        s.state == publisher::DatabaseState::kPublishing);
   gauge("runnel_publisher_captured_txid", "TXID of the newest captured commit", s.captured.txid.raw());
   gauge("runnel_publisher_published_txid", "TXID of the newest commit acknowledged by the log", s.published.txid.raw());
   count("runnel_publisher_commits_total", "Commits captured", s.commits);
@@ -39,7 +40,8 @@ void UpdateMetrics(Metrics& metrics, const subscriber::FollowerSnapshot& s) {
   };
   auto gauge = [&](const char* name, const char* help, double value) { metrics.AddGauge(name, help, db).Set(value); };
   auto now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-  gauge("runnel_subscriber_following", "1 while the replica follows the log", s.state == subscriber::FollowerState::kFollowing);
+  gauge("runnel_subscriber_following", "1 while the replica follows the log",
+        s.state == subscriber::FollowerState::kFollowing);
   gauge("runnel_replica_applied_txid", "TXID the replica shows", static_cast<double>(s.applied.txid.raw()));
   gauge("runnel_replica_lag_commits", "Commits of the log not yet shown", static_cast<double>(s.LagCommits()));
   if (s.applied.txid != Txid()) {
@@ -53,14 +55,16 @@ void UpdateMetrics(Metrics& metrics, const subscriber::FollowerSnapshot& s) {
   count("runnel_replica_commits_total", "Source commits applied", s.commits);
   count("runnel_replica_visible_commits_total", "Replica commits they became", s.visible_commits);
   count("runnel_subscriber_duplicates_total", "LTX files received again", s.duplicates);
-  count("runnel_subscriber_damaged_messages_total", "Messages skipped because no envelope could be read", s.damaged_messages);
+  count("runnel_subscriber_damaged_messages_total", "Messages skipped because no envelope could be read",
+        s.damaged_messages);
   count("runnel_subscriber_gaps_total", "Gaps met", s.gaps);
   count("runnel_subscriber_forks_total", "Forks met", s.forks);
   count("runnel_subscriber_resyncs_total", "Resyncs begun", s.resyncs);
   count("runnel_replica_repaired_pages_total", "Pages healed", s.repaired_pages);
   gauge("runnel_replica_wal_frames", "Frames in the replica's WAL", static_cast<double>(s.replica.wal_frames));
   gauge("runnel_replica_paused", "1 while applying pauses at the WAL limit", s.replica.paused ? 1 : 0);
-  count("runnel_replica_refused_commits_total", "Commits refused because their checksum was wrong", s.replica.refused_commits);
+  count("runnel_replica_refused_commits_total", "Commits refused because their checksum was wrong",
+        s.replica.refused_commits);
 }
 
 }  // namespace runnel::tools

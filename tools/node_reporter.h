@@ -1,5 +1,6 @@
-// Leaves a note about each database or replica of this node beside its log, now and then and at the end, so that `runnel status` on
-// any machine shows every node, also those that are away. Runs beside the work: a bus that is slow or gone costs nothing.
+// Leaves a note about each database or replica of this node beside its log, now and then and at the end, so that
+// `runnel status` on any machine shows every node, also those that are away. Runs beside the work: a bus that is slow
+// or gone costs nothing.
 #pragma once
 
 #include <chrono>

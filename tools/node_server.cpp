@@ -57,7 +57,8 @@ Result<std::unique_ptr<NodeServer>> NodeServer::Start(const std::string& listen,
   Result<std::unique_ptr<HttpServer>> started = HttpServer::Start({.listen = listen}, node->MakeRoutes());
   if (!started.ok()) {
     // Publisher and subscriber on one host meet here first: both have the same default.
-    return Error(started.code(), "http: " + started.error().message() + "; give another address with --http, or --http off");
+    return Error(started.code(),
+                 "http: " + started.error().message() + "; give another address with --http, or --http off");
   }
   node->server_ = std::move(*started);
   Log(Level::kInfo, "http_listens", {{"address", node->server_->address()}});
@@ -72,16 +73,19 @@ HttpRoutes NodeServer::MakeRoutes() {
     routes.pages.push_back({path, std::move(answer), waits});
   };
   page("/status", [this](const HttpRequest&) { return Json(200, view_.status()); });
-  page("/metrics", [this](const HttpRequest&) { return HttpResponse{200, "text/plain; version=0.0.4", metrics_.Text()}; });
+  page("/metrics", [this](const HttpRequest&) {
+    return HttpResponse{200, "text/plain; version=0.0.4", metrics_.Text()};
+  });
   page("/healthz", [](const HttpRequest&) { return Json(200, {{"status", "ok"}}); });
   page("/readyz", [this](const HttpRequest&) {
     Readiness readiness = view_.readiness();
     return Json(readiness.ready ? 200 : 503, {{"ready", readiness.ready}, {"reason", readiness.reason}});
   });
-  if (view_.wait) page("/wait", [this](const HttpRequest& request) { return Wait(view_, request); }, true);
-  routes.streams.push_back({"/events", [this](const HttpRequest& request, const SendEvent& send) {
-                              Events(view_, request, send);
-                            }});
+  if (view_.wait)
+    page(
+        "/wait", [this](const HttpRequest& request) { return Wait(view_, request); }, true);
+  routes.streams.push_back(
+      {"/events", [this](const HttpRequest& request, const SendEvent& send) { Events(view_, request, send); }});
   return routes;
 }
 

@@ -1,4 +1,5 @@
-// The HTTP side of a node: /status, /metrics, /healthz, /readyz, /wait and /events, answered from snapshots of its threads.
+// The HTTP side of a node: /status, /metrics, /healthz, /readyz, /wait and /events, answered from snapshots of its
+// threads.
 #pragma once
 
 #include <functional>
@@ -17,17 +18,19 @@ namespace runnel::tools {
 
 // What a node gives the server; called from the server's threads.
 struct NodeView {
-  std::function<nlohmann::json()> status;          // of /status
-  std::function<Readiness()> readiness;            // of /readyz
-  std::function<nlohmann::json()> positions;       // of /events: sent whenever it changes
+  std::function<nlohmann::json()> status;     // of /status
+  std::function<Readiness()> readiness;       // of /readyz
+  std::function<nlohmann::json()> positions;  // of /events: sent whenever it changes
   // Of /wait: whether `db` shows `txid` before the deadline. Unset: 404.
-  std::function<Result<bool>(const std::string& db, Txid txid, std::chrono::milliseconds timeout, std::stop_token stop)> wait;
+  std::function<Result<bool>(const std::string& db, Txid txid, std::chrono::milliseconds timeout, std::stop_token stop)>
+      wait;
   std::function<void(Metrics&)> update_metrics;
 };
 
 class NodeServer {
  public:
-  // `listen`: host:port, unix:/path, or "off" (then nothing is served). LIFETIME: the view's functions must outlive the server.
+  // `listen`: host:port, unix:/path, or "off" (then nothing is served). LIFETIME: the view's functions must outlive the
+  // server.
   static Result<std::unique_ptr<NodeServer>> Start(const std::string& listen, NodeView view);
   ~NodeServer();
 

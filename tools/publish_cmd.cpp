@@ -55,7 +55,8 @@ NodeView ViewOf(const publisher::Node& node, const std::string& name) {
   };
   view.positions = [&node] {
     nlohmann::json positions = nlohmann::json::object();
-    for (const publisher::DatabaseSnapshot& snapshot : node.Snapshots()) positions[snapshot.name] = ToString(snapshot.published);
+    for (const publisher::DatabaseSnapshot& snapshot : node.Snapshots())
+      positions[snapshot.name] = ToString(snapshot.published);
     return positions;
   };
   view.update_metrics = [&node](Metrics& metrics) {
@@ -80,7 +81,8 @@ std::vector<Reported> ReportedBy(const publisher::Node& node, const publisher::N
   return reported;
 }
 
-// Runs the application as a child: when it ends, the node drains and ends with its exit code; our stop is passed on to it.
+// Runs the application as a child: when it ends, the node drains and ends with its exit code; our stop is passed on to
+// it.
 class Application {
  public:
   static Result<std::unique_ptr<Application>> Start(const std::string& command, Signals& signals) {
@@ -142,7 +144,8 @@ int Publish(const Context& context, const PublishOptions& options) {
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
   publisher::Node node(settings->publisher);
-  Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, ViewOf(node, settings->publisher.node_name));
+  Result<std::unique_ptr<NodeServer>> server =
+      NodeServer::Start(settings->http, ViewOf(node, settings->publisher.node_name));
   if (!server.ok()) return Fail(server.error());
   // Last of all that can fail: an application that was started must not be left alone.
   std::unique_ptr<Application> application;

@@ -46,7 +46,8 @@ Result<nlohmann::json> StatusOf(const std::string& url, const bus::OpenOptions& 
     if (node.is_discarded() || !node.is_object()) continue;
     double age_s = std::chrono::duration<double>(now - note.stored_at).count();
     node["reported_s_ago"] = age_s;
-    node["connected"] = std::chrono::duration<double>(kReportedLately).count() > age_s && node.value("state", "") != "stopped";
+    node["connected"] =
+        std::chrono::duration<double>(kReportedLately).count() > age_s && node.value("state", "") != "stopped";
     if (std::optional<Position> at = ParsePosition(node.value("position", ""))) {
       node["lag_commits"] = head.position.txid > at->txid ? head.position.txid.raw() - at->txid.raw() : 0;
     }
@@ -59,7 +60,8 @@ void Print(const nlohmann::json& json) {
   const nlohmann::json& log = json["log"];
   std::printf("%s  (%s)\n", json["bus"].get<std::string>().c_str(), log["location"].get<std::string>().c_str());
   std::printf("  log         %s  epoch %lu  %lu messages, %s\n", log["position"].get<std::string>().c_str(),
-              log["epoch"].get<uint64_t>(), log["messages"].get<uint64_t>(), FormatBytes(log["bytes"].get<uint64_t>()).c_str());
+              log["epoch"].get<uint64_t>(), log["messages"].get<uint64_t>(),
+              FormatBytes(log["bytes"].get<uint64_t>()).c_str());
   for (const auto& danger : log["dangers"]) std::printf("  danger      %s\n", danger.get<std::string>().c_str());
   if (json["nodes"].empty()) std::printf("  no node has reported yet\n");
   for (const auto& node : json["nodes"]) {
@@ -88,7 +90,8 @@ int ShowStatus(const Context& context, const std::string& url) {
   Result<NodeSettings> settings = LoadSettings(context.config_file);
   if (!settings.ok()) return Fail(settings.error());
   auto buses = BusesOf(*settings, url);
-  if (buses.empty()) return Fail(Error(Errc::kInvalid, "no bus: give BUS, or a configuration file with dbs: or replicas:"));
+  if (buses.empty())
+    return Fail(Error(Errc::kInvalid, "no bus: give BUS, or a configuration file with dbs: or replicas:"));
   nlohmann::json all = nlohmann::json::array();
   int code = kExitOk;
   for (auto& [one, options] : buses) {

@@ -47,10 +47,12 @@ NodeView ViewOf(subscriber::Node& node, const NodeSettings& settings) {
   };
   view.positions = [&node] {
     nlohmann::json positions = nlohmann::json::object();
-    for (const subscriber::FollowerSnapshot& snapshot : node.Snapshots()) positions[snapshot.name] = ToString(snapshot.applied);
+    for (const subscriber::FollowerSnapshot& snapshot : node.Snapshots())
+      positions[snapshot.name] = ToString(snapshot.applied);
     return positions;
   };
-  view.wait = [&node](const std::string& db, Txid txid, std::chrono::milliseconds timeout, std::stop_token stop) -> Result<bool> {
+  view.wait = [&node](const std::string& db, Txid txid, std::chrono::milliseconds timeout,
+                      std::stop_token stop) -> Result<bool> {
     subscriber::Follower* follower = node.Find(db);
     if (follower == nullptr) return Error(Errc::kNotFound, "no replica of a database named \"" + db + "\" here");
     return follower->WaitFor(txid, DeadlineIn(timeout), std::move(stop));
@@ -67,9 +69,8 @@ std::vector<Reported> ReportedBy(const subscriber::Node& node, const subscriber:
     const subscriber::ReplicaConfig& replica = config.replicas[i];
     auto status = [&node, i] {
       subscriber::FollowerSnapshot snapshot = node.Snapshots()[i];
-      return nlohmann::json{{"state", ToString(snapshot.state)},
-                            {"trouble", snapshot.trouble},
-                            {"position", ToString(snapshot.applied)}};
+      return nlohmann::json{
+          {"state", ToString(snapshot.state)}, {"trouble", snapshot.trouble}, {"position", ToString(snapshot.applied)}};
     };
     std::string path = std::filesystem::absolute(replica.replica.path).string();
     reported.push_back({replica.bus_url, replica.bus, "subscriber", config.node_name, path, status});
@@ -85,7 +86,8 @@ Result<NodeSettings> SettingsFor(const Context& context, const SubscribeOptions&
     settings.subscriber.replicas = {std::move(replica)};
   }
   if (settings.subscriber.replicas.empty()) {
-    return Error(Errc::kInvalid, "nothing to subscribe to: give BUS and REPLICA, or a configuration file with replicas:");
+    return Error(Errc::kInvalid,
+                 "nothing to subscribe to: give BUS and REPLICA, or a configuration file with replicas:");
   }
   for (subscriber::ReplicaConfig& replica : settings.subscriber.replicas) {
     replica.replace = options.force;
@@ -119,7 +121,8 @@ void AddSubscribe(CLI::App& app, Context& context) {
   auto options = std::make_shared<SubscribeOptions>();
   CLI::App* verb = app.add_subcommand("subscribe", "Keep replica files current from a bus");
   verb->fallthrough();
-  verb->add_option("BUS", options->bus, "nats://host/NAME, tls://host/NAME or file:///dir/NAME (default: all of the configuration)");
+  verb->add_option("BUS", options->bus,
+                   "nats://host/NAME, tls://host/NAME or file:///dir/NAME (default: all of the configuration)");
   verb->add_option("REPLICA", options->replica, "Replica file");
   verb->add_option("--http", options->http, "Address of /status and /metrics, or off");
   verb->add_flag("--force", options->force, "Replace a file that is not our replica");

@@ -78,7 +78,8 @@ int Verify(const Context& context, const VerifyOptions& options) {
 
 void AddVerify(CLI::App& app, Context& context) {
   auto options = std::make_shared<VerifyOptions>();
-  CLI::App* verb = app.add_subcommand("verify", "Check a database file, byte for byte, against the position it should have");
+  CLI::App* verb =
+      app.add_subcommand("verify", "Check a database file, byte for byte, against the position it should have");
   verb->fallthrough();
   verb->add_option("FILE", options->path, "Replica or source database")->required();
   verb->add_option("--against", options->against, "Compare with the head of this bus, or with another file");

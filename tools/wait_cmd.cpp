@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "ltx/base/time.h"
+#include "ltx/base/units.h"
 #include "subscriber/replica/position_file.h"
 #include "tools/command.h"
-#include "ltx/base/units.h"
 
 namespace runnel::tools {
 namespace {
@@ -61,7 +61,8 @@ int Wait(const Context& context, const std::string& replica, const std::string& 
         std::printf("%s\n", nlohmann::json({{"position", ToString(last)}, {"reached", false}}).dump().c_str());
       }
       if (!shown.ok()) {
-        return Fail(Error(Errc::kTimeout, replica + ": still no replica after " + timeout + "; does its subscriber run?"));
+        return Fail(
+            Error(Errc::kTimeout, replica + ": still no replica after " + timeout + "; does its subscriber run?"));
       }
       return Fail(Error(Errc::kTimeout, replica + " shows " + ToString(last) + " after " + timeout + ", not yet TXID " +
                                             ToString(*txid)));

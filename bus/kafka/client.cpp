@@ -27,10 +27,8 @@ bool IsRefusal(rd_kafka_resp_err_t code) {
     case RD_KAFKA_RESP_ERR__SSL:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-      return true;
-    default:
-      return false;
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED: return true;
+    default: return false;
   }
 }
 

@@ -91,8 +91,7 @@ Result<Message> KafkaReader::Next(SteadyTime deadline, std::stop_token stop) {
 
 Result<std::optional<Message>> KafkaReader::Take(const rd_kafka_message_t& message) {
   switch (message.err) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR:
-      break;
+    case RD_KAFKA_RESP_ERR_NO_ERROR: break;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
       return Gap(fmt::format("messages behind sequence {} are gone (trimmed, or the end of the log was lost)",
@@ -102,8 +101,7 @@ Result<std::optional<Message>> KafkaReader::Take(const rd_kafka_message_t& messa
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
       if (!missing_since_.has_value()) missing_since_ = steady_clock::now();
       return std::optional<Message>();
-    default:
-      return client_->MakeError("read topic " + client_->endpoint().topic, message.err);
+    default: return client_->MakeError("read topic " + client_->endpoint().topic, message.err);
   }
   client_->HeardFromBroker();
   std::optional<Record> record = TakeRecord(message);

@@ -199,17 +199,14 @@ Status TryCreateTopic(Client& client, bool with_incarnation) {
   const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[0]);
   const char* reason = rd_kafka_topic_result_error_string(results[0]);
   switch (code) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR:
-      return Ok();
-    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS:
-      return Error(Errc::kConflict, what + ": it exists");
+    case RD_KAFKA_RESP_ERR_NO_ERROR: return Ok();
+    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS: return Error(Errc::kConflict, what + ": it exists");
     case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
     case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR:
       return Error(Errc::kInvalid,
                    fmt::format("kafka {}: {}: {}", endpoint.brokers, what, reason != nullptr ? reason : "refused"));
-    default:
-      return client.MakeError(what, code);
+    default: return client.MakeError(what, code);
   }
 }
 

@@ -81,29 +81,34 @@ void FindLimitDangers(const json& config, std::vector<std::string>& dangers) {
   }
   const std::chrono::nanoseconds max_age(Int(config, "max_age"));
   if (max_age.count() > 0 && max_age < kShortAge) {
-    dangers.push_back(fmt::format("max_age is {} s: messages are thrown away before a restarted subscriber can read them; raise it",
-                                  std::chrono::duration_cast<std::chrono::seconds>(max_age).count()));
+    dangers.push_back(
+        fmt::format("max_age is {} s: messages are thrown away before a restarted subscriber can read them; raise it",
+                    std::chrono::duration_cast<std::chrono::seconds>(max_age).count()));
   }
 }
 
 std::vector<std::string> FindDangers(const json& config, const std::string& subject) {
   std::vector<std::string> dangers;
   if (Text(config, "storage") != "file") {
-    dangers.push_back("storage is memory: a restart of the server loses the log; make the stream again with file storage");
+    dangers.push_back(
+        "storage is memory: a restart of the server loses the log; make the stream again with file storage");
   }
   FindLimitDangers(config, dangers);
   const std::string retention = Text(config, "retention");
   if (retention != "limits") {
-    dangers.push_back(fmt::format("retention is {}: messages go when a consumer has them; set it to limits", retention));
+    dangers.push_back(
+        fmt::format("retention is {}: messages go when a consumer has them; set it to limits", retention));
   }
   const json subjects = config.contains("subjects") ? config["subjects"] : json::array();
   const bool only_ours = subjects.is_array() && subjects.size() == 1 && subjects[0] == subject;
   // A mirror has no subjects: harmless to read from, and a writer finds out that nobody answers.
   const bool mirror = config.contains("mirror") && !config.contains("sources");
   if (!only_ours && !mirror) {
-    dangers.push_back(fmt::format("subjects are {}: foreign messages can enter the log; leave only \"{}\"", subjects.dump(), subject));
+    dangers.push_back(fmt::format("subjects are {}: foreign messages can enter the log; leave only \"{}\"",
+                                  subjects.dump(), subject));
   }
-  if (config.contains("sources")) dangers.push_back("the stream has sources: foreign messages enter the log; remove them");
+  if (config.contains("sources"))
+    dangers.push_back("the stream has sources: foreign messages enter the log; remove them");
   if (Flag(config, "allow_rollup_hdrs")) {
     dangers.push_back("allow_rollup_hdrs is on: one message can remove all before it; switch it off");
   }
@@ -125,7 +130,8 @@ std::optional<std::string> HeaderOf(const std::string& block, const char* key) {
 
 Result<std::optional<StoredMessage>> MessageGet(Session& session, const StreamName& name, const json& which) {
   Result<json> answer = Call(session, "$JS.API.STREAM.MSG.GET." + name.stream, which);
-  if (!answer.ok() && answer.code() == Errc::kNotFound && IsNoMessage(answer.error())) return std::optional<StoredMessage>();
+  if (!answer.ok() && answer.code() == Errc::kNotFound && IsNoMessage(answer.error()))
+    return std::optional<StoredMessage>();
   if (!answer.ok()) return answer.error();
   const json stored = Object(*answer, "message");
   std::optional<std::string> payload = DecodeBase64(Text(stored, "data"));
@@ -133,7 +139,8 @@ Result<std::optional<StoredMessage>> MessageGet(Session& session, const StreamNa
   const std::optional<WallTime> time = ParseTime(Text(stored, "time"));
   const int64_t seq = Int(stored, "seq");
   if (!payload.has_value() || !headers.has_value() || !time.has_value() || seq <= 0) {
-    return Error(Errc::kUnavailable, fmt::format("stream {}: the server's answer to a message request is not understood", name.stream));
+    return Error(Errc::kUnavailable,
+                 fmt::format("stream {}: the server's answer to a message request is not understood", name.stream));
   }
   StoredMessage found;
   found.message.seq = StreamSeq(static_cast<uint64_t>(seq));
@@ -164,7 +171,8 @@ Result<StreamInfo> GetStream(Session& session, const StreamName& name) {
   info.message_bytes_max = message_bytes_max > 0 ? static_cast<uint64_t>(message_bytes_max) : 0;
   info.dangers = FindDangers(config, name.subject);
   if (info.created.empty()) {
-    return Error(Errc::kUnavailable, fmt::format("stream {}: the server does not say when it was created", name.stream));
+    return Error(Errc::kUnavailable,
+                 fmt::format("stream {}: the server does not say when it was created", name.stream));
   }
   return info;
 }
@@ -214,9 +222,9 @@ Result<std::optional<StoredMessage>> GetFirstFrom(Session& session, const Stream
 }
 
 Result<std::string> CreateConsumer(Session& session, const StreamName& name, const StartAt& start) {
-  json config = {{"ack_policy", "none"},       {"replay_policy", "instant"},
-                 {"mem_storage", true},        {"num_replicas", 1},
-                 {"max_deliver", 1},           {"inactive_threshold", kConsumerInactive.count()},
+  json config = {{"ack_policy", "none"},   {"replay_policy", "instant"},
+                 {"mem_storage", true},    {"num_replicas", 1},
+                 {"max_deliver", 1},       {"inactive_threshold", kConsumerInactive.count()},
                  {"deliver_policy", "all"}};
   if (const FromSequence* from = std::get_if<FromSequence>(&start)) {
     config["deliver_policy"] = "by_start_sequence";
@@ -230,7 +238,8 @@ Result<std::string> CreateConsumer(Session& session, const StreamName& name, con
   TRY_ASSIGN(const json answer, Call(session, "$JS.API.CONSUMER.CREATE." + name.stream,
                                      {{"stream_name", name.stream}, {"config", config}}));
   std::string consumer = Text(answer, "name");
-  if (consumer.empty()) return Error(Errc::kUnavailable, fmt::format("stream {}: the server gave a consumer no name", name.stream));
+  if (consumer.empty())
+    return Error(Errc::kUnavailable, fmt::format("stream {}: the server gave a consumer no name", name.stream));
   return consumer;
 }
 

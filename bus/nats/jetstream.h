@@ -1,9 +1,9 @@
 // The few calls of the JetStream API that a log needs, as JSON requests on $JS.API subjects.
 //
-// Not through nats.c's js_* functions: those of 3.4 know the server's settings of 2022 only and drop the rest, so that a
-// danger like "persist_mode": "async" would stay unseen; and their helpers reconnect, recreate and resend behind our back.
-// Messages are read from the stream's leader (STREAM.MSG.GET), never by direct get: a direct get may be answered by a replica
-// that is behind, and the tail decides who leads.
+// Not through nats.c's js_* functions: those of 3.4 know the server's settings of 2022 only and drop the rest, so that
+// a danger like "persist_mode": "async" would stay unseen; and their helpers reconnect, recreate and resend behind our
+// back. Messages are read from the stream's leader (STREAM.MSG.GET), never by direct get: a direct get may be answered
+// by a replica that is behind, and the tail decides who leads.
 #pragma once
 
 #include <chrono>
@@ -28,8 +28,8 @@ StreamName StreamNameOf(std::string_view database);
 
 // What the server says about a stream.
 struct StreamInfo {
-  std::string created;      // as the server wrote it: our incarnation
-  StreamSeq first_seq;      // last_seq + 1 when empty
+  std::string created;  // as the server wrote it: our incarnation
+  StreamSeq first_seq;  // last_seq + 1 when empty
   StreamSeq last_seq;
   uint64_t message_count = 0;
   uint64_t bytes = 0;

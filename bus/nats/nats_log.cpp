@@ -18,8 +18,9 @@
 namespace runnel::bus::nats {
 namespace {
 
-// A log that moves between our look at its end and our marker has a writer that is still appending. From the second try on a fence
-// goes first: it lands anywhere, breaks that writer's chain, and the end stands still. Rivals may fence each other a few times.
+// A log that moves between our look at its end and our marker has a writer that is still appending. From the second try
+// on a fence goes first: it lands anywhere, breaks that writer's chain, and the end stands still. Rivals may fence each
+// other a few times.
 constexpr int kTakeOverTries = 30;
 constexpr int kTriesWithoutFence = 2;
 // Longest random pause between two tries, doubled from 1 ms: rivals that fence each other in step would never end.
@@ -41,7 +42,8 @@ void PauseForRivals(int tries, std::stop_token stop) {
   std::mutex mutex;
   std::condition_variable_any never;
   std::unique_lock<std::mutex> lock(mutex);
-  never.wait_for(lock, stop, std::chrono::milliseconds(random() % static_cast<unsigned>(pause_ms_max + 1)), [] { return false; });
+  never.wait_for(lock, stop, std::chrono::milliseconds(random() % static_cast<unsigned>(pause_ms_max + 1)),
+                 [] { return false; });
 }
 
 std::optional<Message> Payload(std::optional<StoredMessage> stored) {
@@ -123,7 +125,8 @@ Status NatsLog::RefuseDangers(const StreamInfo& info) const {
   if (info.dangers.empty() || force_) return Ok();
   std::string text;
   for (const std::string& danger : info.dangers) text += (text.empty() ? "" : "; ") + danger;
-  return Error(Errc::kRefused, fmt::format("stream {} endangers data: {}; or accept that with --force", name_.stream, text));
+  return Error(Errc::kRefused,
+               fmt::format("stream {} endangers data: {}; or accept that with --force", name_.stream, text));
 }
 
 Status NatsLog::Create() {
@@ -153,7 +156,8 @@ Result<std::optional<Message>> NatsLog::Get(StreamSeq seq) {
 }
 
 // One attempt; nullopt when the log moved between the look and the marker.
-Result<std::optional<NatsWriter::Place>> NatsLog::TryTakeOver(Session& session, const TakeOverDecision& decision) const {
+Result<std::optional<NatsWriter::Place>> NatsLog::TryTakeOver(Session& session,
+                                                              const TakeOverDecision& decision) const {
   TRY_ASSIGN(const StreamInfo info, GetStream(session, name_));
   TRY(RefuseDangers(info));
   TRY_ASSIGN(std::optional<StoredMessage> tail, GetTail(session, name_, info));
@@ -173,7 +177,8 @@ Result<std::optional<NatsWriter::Place>> NatsLog::TryTakeOver(Session& session, 
   TRY_ASSIGN(const PublishAck ack, PublishBehind(session, name_, place.leadership + "-0", info.last_seq, *marker));
   if (!ack.accepted && ack.error_code == kWrongLastSequence) return std::optional<NatsWriter::Place>();
   if (!ack.accepted) {
-    return Error(Errc::kUnavailable, fmt::format("stream {} refused the marker: {} ({})", name_.stream, ack.error, ack.error_code));
+    return Error(Errc::kUnavailable,
+                 fmt::format("stream {} refused the marker: {} ({})", name_.stream, ack.error, ack.error_code));
   }
   place.tail = ack.seq;
   place.has_marker = true;
@@ -190,8 +195,8 @@ Result<std::unique_ptr<LogWriter>> NatsLog::TakeOver(const TakeOverDecision& dec
     TRY_ASSIGN(std::optional<NatsWriter::Place> place, TryTakeOver(*session, decision));
     if (place.has_value()) return NatsWriter::Open(std::move(session), std::move(*place), std::move(options));
   }
-  return Error(Errc::kUnavailable, fmt::format("stream {}: the log moved during each of {} tries to take it over", name_.stream,
-                                               kTakeOverTries));
+  return Error(Errc::kUnavailable, fmt::format("stream {}: the log moved during each of {} tries to take it over",
+                                               name_.stream, kTakeOverTries));
 }
 
 Result<std::unique_ptr<LogReader>> NatsLog::Read(StartAt start) {

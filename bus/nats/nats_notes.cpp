@@ -48,7 +48,8 @@ std::vector<std::string> SubjectsIn(const json& info) {
 }  // namespace
 
 Status PutNote(Session& session, const std::string& database, const Note& note) {
-  if (note.text.size() > kNoteBytesMax) return Error(Errc::kInvalid, "a note of " + std::to_string(note.text.size()) + " bytes");
+  if (note.text.size() > kNoteBytesMax)
+    return Error(Errc::kInvalid, "a note of " + std::to_string(note.text.size()) + " bytes");
   Result<std::string> answer = session.Request(SubjectOf(database, note.key), note.text);
   if (!answer.ok()) {
     // Nobody answers a subject without a stream.
@@ -73,8 +74,9 @@ Result<std::vector<Note>> GetNotes(Session& session, const std::string& database
     const json message = parsed.is_object() ? parsed.value("message", json::object()) : json::object();
     if (!message.is_object() || !message.contains("data") || !message["data"].is_string()) continue;
     const std::optional<std::string> text = DecodeBase64(message["data"].get<std::string>());
-    const std::optional<WallTime> time =
-        message.contains("time") && message["time"].is_string() ? ParseTime(message["time"].get<std::string>()) : std::nullopt;
+    const std::optional<WallTime> time = message.contains("time") && message["time"].is_string()
+                                             ? ParseTime(message["time"].get<std::string>())
+                                             : std::nullopt;
     if (text && time && subject.starts_with(prefix)) notes.push_back({subject.substr(prefix.size()), *time, *text});
   }
   return notes;

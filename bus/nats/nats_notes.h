@@ -1,5 +1,5 @@
-// Notes of nodes on JetStream: stream RUNNEL-<name>-notes keeps the last message of each subject runnel.<name>.note.<key>. Nothing of
-// the log depends on it; it may be deleted at any time.
+// Notes of nodes on JetStream: stream RUNNEL-<name>-notes keeps the last message of each subject
+// runnel.<name>.note.<key>. Nothing of the log depends on it; it may be deleted at any time.
 #pragma once
 
 #include <string>

@@ -41,7 +41,8 @@ std::string_view Header(natsMsg* message, const char* key) {
 
 }  // namespace
 
-Result<std::unique_ptr<LogReader>> NatsReader::Open(const Endpoint& endpoint, size_t server, StreamName name, StartAt start) {
+Result<std::unique_ptr<LogReader>> NatsReader::Open(const Endpoint& endpoint, size_t server, StreamName name,
+                                                    StartAt start) {
   std::unique_ptr<NatsReader> reader(new NatsReader(endpoint, server, std::move(name), start));
   Status attached = reader->Attach();
   if (!attached.ok() && attached.code() != Errc::kGap) return attached.error();
@@ -93,8 +94,8 @@ Result<Message> NatsReader::Next(SteadyTime deadline, std::stop_token stop) {
 
 Status NatsReader::Admit(StreamSeq seq) {
   if (next_.has_value() && seq > *next_) {
-    gap_ = Error(Errc::kGap, fmt::format("stream {}: messages {} to {} are gone, the next one is {}", name_.stream, next_->raw(),
-                                         seq.raw() - 1, seq.raw()));
+    gap_ = Error(Errc::kGap, fmt::format("stream {}: messages {} to {} are gone, the next one is {}", name_.stream,
+                                         next_->raw(), seq.raw() - 1, seq.raw()));
     return *gap_;
   }
   next_ = seq.Next();
@@ -170,8 +171,8 @@ Status NatsReader::VerifyPlace() {
   int pending = 0;
   if (!next_.has_value() || info->last_seq < *next_) return Ok();
   if (natsSubscription_GetPending(subscription_.get(), &pending, nullptr) == NATS_OK && pending > 0) return Ok();
-  // The stream has our next message but the consumer does not send it: it lives on a replica that does not catch up (seen with
-  // 2.9 after a node came back). A new one may live elsewhere.
+  // The stream has our next message but the consumer does not send it: it lives on a replica that does not catch up
+  // (seen with 2.9 after a node came back). A new one may live elsewhere.
   Detach();
   retry_at_ = steady_clock::now();
   return Ok();
@@ -179,17 +180,17 @@ Status NatsReader::VerifyPlace() {
 
 Status NatsReader::CheckPlace(const StreamInfo& info) const {
   if (info.created != incarnation_) {
-    return Error(Errc::kGap, fmt::format("stream {} was made again: created {}, it was created {}", name_.stream, info.created,
-                                         incarnation_));
+    return Error(Errc::kGap, fmt::format("stream {} was made again: created {}, it was created {}", name_.stream,
+                                         info.created, incarnation_));
   }
   if (!next_.has_value()) return Ok();
   if (info.last_seq.Next() < *next_) {
-    return Error(Errc::kGap, fmt::format("stream {} has lost its end: it stops at message {}, the next to read is {}", name_.stream,
-                                         info.last_seq.raw(), next_->raw()));
+    return Error(Errc::kGap, fmt::format("stream {} has lost its end: it stops at message {}, the next to read is {}",
+                                         name_.stream, info.last_seq.raw(), next_->raw()));
   }
   if (info.first_seq > *next_) {
-    return Error(Errc::kGap, fmt::format("stream {} was trimmed: it begins at message {}, the next to read is {}", name_.stream,
-                                         info.first_seq.raw(), next_->raw()));
+    return Error(Errc::kGap, fmt::format("stream {} was trimmed: it begins at message {}, the next to read is {}",
+                                         name_.stream, info.first_seq.raw(), next_->raw()));
   }
   return Ok();
 }
@@ -198,8 +199,8 @@ Status NatsReader::FillRequests() {
   while (requests_.size() < kRequests) {
     const std::string body = ToJson(PullRequest{kRequestMessages, request_bytes_, kRequestExpires, kHeartbeat});
     const std::string reply = fmt::format("{}.{}", inbox_, ++last_request_);
-    const natsStatus status = natsConnection_PublishRequest(session_->connection(), pull_subject_.c_str(), reply.c_str(),
-                                                            body.data(), static_cast<int>(body.size()));
+    const natsStatus status = natsConnection_PublishRequest(session_->connection(), pull_subject_.c_str(),
+                                                            reply.c_str(), body.data(), static_cast<int>(body.size()));
     if (status != NATS_OK) return session_->Unavailable("ask for messages of stream " + name_.stream, status);
     requests_.push_back(Request{last_request_, kRequestMessages, true});
   }
@@ -240,7 +241,8 @@ NatsReader::Event NatsReader::TakeMessage(natsMsg* message) {
   return taken;
 }
 
-// 100: heartbeat. 404 and 408: the request ended without (more) messages. 409: it ended for the reason given. 503: no consumer.
+// 100: heartbeat. 404 and 408: the request ended without (more) messages. 409: it ended for the reason given. 503: no
+// consumer.
 NatsReader::Event NatsReader::TakeStatus(natsMsg* message) {
   const std::string_view code = Header(message, "Status");
   const std::string_view text = Header(message, "Description");

@@ -1,12 +1,16 @@
-// The reading end of a JetStream log: an ephemeral pull consumer on a connection of its own, made anew whenever it may have lost
-// its place.
+// The reading end of a JetStream log: an ephemeral pull consumer on a connection of its own, made anew whenever it may
+// have lost its place.
 //
-// I1  Only the stream sequence counts. The next message must carry exactly the next sequence; a jump is a gap, whatever the
+// I1  Only the stream sequence counts. The next message must carry exactly the next sequence; a jump is a gap, whatever
+// the
 //     reason (trimmed, deleted, stream made again). So the consumer may be lost, repeat or skip at will.
-//     Where a reader starts is settled when it is opened; a start beyond the end of the log is a gap (the log has lost its end).
-// I2  At every (re)connect, and whenever nothing came for a while, the stream itself is asked whether our place still exists:
+//     Where a reader starts is settled when it is opened; a start beyond the end of the log is a gap (the log has lost
+//     its end).
+// I2  At every (re)connect, and whenever nothing came for a while, the stream itself is asked whether our place still
+// exists:
 //     same creation time, not trimmed beyond us, not shorter than what we have read.
-// I3  At most kRequests open requests of kRequestBytes each: that is the memory a reader can fill when its owner is slow.
+// I3  At most kRequests open requests of kRequestBytes each: that is the memory a reader can fill when its owner is
+// slow.
 #pragma once
 
 #include <condition_variable>
@@ -27,7 +31,8 @@ namespace runnel::bus::nats {
 class NatsReader : public LogReader {
  public:
   // Errors: kUnavailable, kNotFound (no such stream), kInvalid.
-  static Result<std::unique_ptr<LogReader>> Open(const Endpoint& endpoint, size_t server, StreamName name, StartAt start);
+  static Result<std::unique_ptr<LogReader>> Open(const Endpoint& endpoint, size_t server, StreamName name,
+                                                 StartAt start);
   ~NatsReader() override;
 
   // A lost connection is made again inside; that may overrun the deadline by the endpoint's timeout.

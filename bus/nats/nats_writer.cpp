@@ -17,7 +17,9 @@ constexpr int kAcksPerWake = 128;
 constexpr int kConflictLooks = 20;
 constexpr std::chrono::milliseconds kConflictWait(50);
 
-std::string MessageId(const std::string& leadership, uint64_t number) { return fmt::format("{}-{}", leadership, number); }
+std::string MessageId(const std::string& leadership, uint64_t number) {
+  return fmt::format("{}-{}", leadership, number);
+}
 
 Error LibraryError(const Session& session, const StreamName& name, natsStatus status) {
   return session.Unavailable("append to stream " + name.stream, status);
@@ -25,15 +27,15 @@ Error LibraryError(const Session& session, const StreamName& name, natsStatus st
 
 struct Headers {
   std::string id;
-  std::string after_id;                    // Nats-Expected-Last-Msg-Id; empty: by sequence
+  std::string after_id;  // Nats-Expected-Last-Msg-Id; empty: by sequence
   StreamSeq after_seq;
 };
 
-natsStatus MakeMessage(const StreamName& name, const std::string& reply, const Headers& headers, std::string_view payload,
-                       MessageHandle& message) {
+natsStatus MakeMessage(const StreamName& name, const std::string& reply, const Headers& headers,
+                       std::string_view payload, MessageHandle& message) {
   natsMsg* raw = nullptr;
-  natsStatus status = natsMsg_Create(&raw, name.subject.c_str(), reply.empty() ? nullptr : reply.c_str(), payload.data(),
-                                     static_cast<int>(payload.size()));
+  natsStatus status = natsMsg_Create(&raw, name.subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                                     payload.data(), static_cast<int>(payload.size()));
   message.reset(raw);
   if (status == NATS_OK) status = natsMsgHeader_Set(raw, "Nats-Msg-Id", headers.id.c_str());
   if (status == NATS_OK && !headers.after_id.empty()) {
@@ -48,8 +50,8 @@ natsStatus MakeMessage(const StreamName& name, const std::string& reply, const H
 
 }  // namespace
 
-Result<PublishAck> PublishBehind(Session& session, const StreamName& name, const std::string& id, StreamSeq expected_last,
-                                 std::string_view payload) {
+Result<PublishAck> PublishBehind(Session& session, const StreamName& name, const std::string& id,
+                                 StreamSeq expected_last, std::string_view payload) {
   MessageHandle message;
   const natsStatus status = MakeMessage(name, "", Headers{id, "", expected_last}, payload, message);
   if (status != NATS_OK) return LibraryError(session, name, status);
@@ -67,10 +69,12 @@ Status PublishFence(Session& session, const StreamName& name, const std::string&
   TRY_ASSIGN(const std::string answer, session.Request(raw));
   const PublishAck ack = ParsePublishAck(answer);
   if (ack.accepted) return Ok();
-  return Error(Errc::kUnavailable, fmt::format("stream {} refused a fence: {} ({})", name.stream, ack.error, ack.error_code));
+  return Error(Errc::kUnavailable,
+               fmt::format("stream {} refused a fence: {} ({})", name.stream, ack.error, ack.error_code));
 }
 
-Result<std::unique_ptr<LogWriter>> NatsWriter::Open(std::unique_ptr<Session> session, Place place, WriterOptions options) {
+Result<std::unique_ptr<LogWriter>> NatsWriter::Open(std::unique_ptr<Session> session, Place place,
+                                                    WriterOptions options) {
   natsInbox* raw_inbox = nullptr;
   natsStatus status = natsInbox_Create(&raw_inbox);
   if (status != NATS_OK) return LibraryError(*session, place.name, status);
@@ -106,8 +110,8 @@ NatsWriter::~NatsWriter() {
 
 Status NatsWriter::Append(std::string payload, std::stop_token stop) {
   if (payload.size() > place_.payload_bytes_max) {
-    return Error(Errc::kInvalid, fmt::format("message of {} bytes, stream {} takes {}", payload.size(), place_.name.stream,
-                                             place_.payload_bytes_max));
+    return Error(Errc::kInvalid, fmt::format("message of {} bytes, stream {} takes {}", payload.size(),
+                                             place_.name.stream, place_.payload_bytes_max));
   }
   {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -183,14 +187,15 @@ bool NatsWriter::Drain(std::stop_token stop, natsMsg* first) {
 
 Status NatsWriter::HandleAck(std::stop_token stop, natsMsg* message) {
   if (natsMsg_IsNoResponders(message)) {
-    return Error(Errc::kUnavailable, fmt::format("stream {} takes no messages: deleted, or without a leader", place_.name.stream));
+    return Error(Errc::kUnavailable,
+                 fmt::format("stream {} takes no messages: deleted, or without a leader", place_.name.stream));
   }
   const std::string_view subject = natsMsg_GetSubject(message);
   const std::string_view token = subject.substr(std::min(inbox_.size() + 1, subject.size()));
   uint64_t number = 0;
   std::from_chars(token.data(), token.data() + token.size(), number);
-  const PublishAck ack = ParsePublishAck(
-      std::string_view(natsMsg_GetData(message), static_cast<size_t>(natsMsg_GetDataLength(message))));
+  const PublishAck ack =
+      ParsePublishAck(std::string_view(natsMsg_GetData(message), static_cast<size_t>(natsMsg_GetDataLength(message))));
   if (!ack.accepted || ack.duplicate) return Refused(stop, number, ack);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (number <= acked_ || number - acked_ > inflight_.size()) return Ok();  // not ours to count
@@ -204,9 +209,11 @@ Status NatsWriter::HandleAck(std::stop_token stop, natsMsg* message) {
 }
 
 Error NatsWriter::Refused(std::stop_token stop, uint64_t number, const PublishAck& ack) {
-  const std::string text = fmt::format("stream {} refused message {} of this writer: {} ({})", place_.name.stream, number,
-                                       ack.duplicate ? "a message with its id is there already" : ack.error, ack.error_code);
-  // Without a marker of ours, what is in front of our first message may be a late one of this process's own last writer.
+  const std::string text =
+      fmt::format("stream {} refused message {} of this writer: {} ({})", place_.name.stream, number,
+                  ack.duplicate ? "a message with its id is there already" : ack.error, ack.error_code);
+  // Without a marker of ours, what is in front of our first message may be a late one of this process's own last
+  // writer.
   const bool behind_ours = ack.error_code == kWrongLastMessageId;
   // A fence announces a takeover: the rival is given the time to place its marker.
   for (int i = 0; behind_ours && i < kConflictLooks && !stop.stop_requested(); ++i) {
@@ -228,8 +235,8 @@ bool NatsWriter::ForeignMessageBehindOurs() {
 Status NatsWriter::CheckAckAge() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (inflight_.empty() || std::chrono::steady_clock::now() - inflight_.front().at < session_->timeout()) return Ok();
-  return Error(Errc::kUnavailable, fmt::format("nats server {}: no acknowledgement from stream {} for {} ms", session_->server(),
-                                               place_.name.stream, session_->timeout().count()));
+  return Error(Errc::kUnavailable, fmt::format("nats server {}: no acknowledgement from stream {} for {} ms",
+                                               session_->server(), place_.name.stream, session_->timeout().count()));
 }
 
 void NatsWriter::Die(const Error& error) {
@@ -260,11 +267,13 @@ Status NatsWriter::error() const {
 
 Status NatsWriter::WaitAcked(uint64_t count, SteadyTime deadline, std::stop_token stop) {
   std::unique_lock<std::mutex> lock(mutex_);
-  const bool done = changed_.wait_until(lock, stop, deadline, [this, count] { return acked_ >= count || !error_.ok(); });
+  const bool done =
+      changed_.wait_until(lock, stop, deadline, [this, count] { return acked_ >= count || !error_.ok(); });
   if (acked_ >= count) return Ok();
   if (done) return error_;
   if (stop.stop_requested()) return Error(Errc::kCancelled, "wait for acknowledgements");
-  return Error(Errc::kTimeout, fmt::format("stream {}: {} of {} messages acknowledged", place_.name.stream, acked_, count));
+  return Error(Errc::kTimeout,
+               fmt::format("stream {}: {} of {} messages acknowledged", place_.name.stream, acked_, count));
 }
 
 }  // namespace runnel::bus::nats

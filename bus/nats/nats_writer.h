@@ -1,16 +1,17 @@
 // The leader's end of a JetStream log. Made by NatsLog::TakeOver, which has placed the marker.
 //
 // How I2 and I3 of bus.h hold: every message carries its own id and names the id of the message it must follow
-// (Nats-Expected-Last-Msg-Id), so that after one foreign or lost message the server refuses all that were sent behind it.
-// Expected sequences alone would not do: behind one refused message the next expectation comes true by accident. The first
-// message after a takeover without marker follows by sequence instead: a restarted server forgets the last id once it is older
-// than the dedupe window.
+// (Nats-Expected-Last-Msg-Id), so that after one foreign or lost message the server refuses all that were sent behind
+// it. Expected sequences alone would not do: behind one refused message the next expectation comes true by accident.
+// The first message after a takeover without marker follows by sequence instead: a restarted server forgets the last id
+// once it is older than the dedupe window.
 //
-// The connection is the writer's own and never reconnects; whatever goes wrong (refusal, missing acknowledgement, broken
-// connection) kills the writer and closes it, so that nothing of a dead writer is sent later. error() is kConflict only when it
-// is proven that another writer leads: a message that is not ours lies behind our last acknowledged one. Every other refusal
-// (the server has lost its tail, or forgot the last id, or a late message of an earlier writer of this very process came between)
-// is kUnavailable: the decision of the next TakeOver sees the tail and knows.
+// The connection is the writer's own and never reconnects; whatever goes wrong (refusal, missing acknowledgement,
+// broken connection) kills the writer and closes it, so that nothing of a dead writer is sent later. error() is
+// kConflict only when it is proven that another writer leads: a message that is not ours lies behind our last
+// acknowledged one. Every other refusal (the server has lost its tail, or forgot the last id, or a late message of an
+// earlier writer of this very process came between) is kUnavailable: the decision of the next TakeOver sees the tail
+// and knows.
 #pragma once
 
 #include <nats/nats.h>
@@ -29,12 +30,13 @@
 
 namespace runnel::bus::nats {
 
-// Publishes one message that must come right behind `expected_last`, and waits for the answer. An answer that refuses is a
-// value; errors: kUnavailable (the outcome is unknown).
-Result<PublishAck> PublishBehind(Session& session, const StreamName& name, const std::string& id, StreamSeq expected_last,
-                                 std::string_view payload);
+// Publishes one message that must come right behind `expected_last`, and waits for the answer. An answer that refuses
+// is a value; errors: kUnavailable (the outcome is unknown).
+Result<PublishAck> PublishBehind(Session& session, const StreamName& name, const std::string& id,
+                                 StreamSeq expected_last, std::string_view payload);
 
-// Appends a record without payload wherever the end of the log is: every writer that is appending is refused from here on.
+// Appends a record without payload wherever the end of the log is: every writer that is appending is refused from here
+// on.
 Status PublishFence(Session& session, const StreamName& name, const std::string& id);
 
 class NatsWriter : public LogWriter {

@@ -18,8 +18,8 @@ constexpr int kPingsOutMax = 2;
 Status Check(natsStatus status, std::string_view what) {
   if (status == NATS_OK) return Ok();
   const char* detail = nats_GetLastError(nullptr);
-  return Error(Errc::kInvalid, fmt::format("{}: {}{}{}", what, natsStatus_GetText(status), detail != nullptr ? ": " : "",
-                                           detail != nullptr ? detail : ""));
+  return Error(Errc::kInvalid, fmt::format("{}: {}{}{}", what, natsStatus_GetText(status),
+                                           detail != nullptr ? ": " : "", detail != nullptr ? detail : ""));
 }
 
 Result<std::string> ReadSeed(const std::string& path) {
@@ -29,7 +29,8 @@ Result<std::string> ReadSeed(const std::string& path) {
     const size_t end = line.find_last_not_of(" \t\r");
     if (line.starts_with("SU") && end != std::string::npos) return line.substr(0, end + 1);
   }
-  return Error(Errc::kInvalid, fmt::format("nkey file {}: {}", path, file.is_open() ? "no user seed in it" : "cannot be read"));
+  return Error(Errc::kInvalid,
+               fmt::format("nkey file {}: {}", path, file.is_open() ? "no user seed in it" : "cannot be read"));
 }
 
 Status SetCredentials(natsOptions* options, const Credentials& credentials) {
@@ -41,7 +42,8 @@ Status SetCredentials(natsOptions* options, const Credentials& credentials) {
     if (!std::ifstream(credentials.creds_file).is_open()) {
       return Error(Errc::kInvalid, fmt::format("credentials file {}: cannot be read", credentials.creds_file));
     }
-    TRY(Check(natsOptions_SetUserCredentialsFromFiles(options, credentials.creds_file.c_str(), nullptr), "credentials file"));
+    TRY(Check(natsOptions_SetUserCredentialsFromFiles(options, credentials.creds_file.c_str(), nullptr),
+              "credentials file"));
   }
   if (!credentials.nkey_file.empty()) {
     TRY_ASSIGN(const std::string seed, ReadSeed(credentials.nkey_file));
@@ -55,7 +57,8 @@ Status SetCredentials(natsOptions* options, const Credentials& credentials) {
 Status SetTls(natsOptions* options, const Endpoint& endpoint, const std::string& host) {
   const Credentials& files = endpoint.credentials;
   const bool any_file = !files.tls_ca_file.empty() || !files.tls_cert_file.empty() || !files.tls_key_file.empty();
-  // Without an expected name nats.c 3.4 accepts any certificate its authority has signed. Always set: a server may demand TLS.
+  // Without an expected name nats.c 3.4 accepts any certificate its authority has signed. Always set: a server may
+  // demand TLS.
   TRY(Check(natsOptions_SetExpectedHostname(options, host.c_str()), "tls host name"));
   if (!endpoint.tls && !any_file) return Ok();
   TRY(Check(natsOptions_SetSecure(options, true), "tls"));
@@ -94,8 +97,9 @@ Error ConnectError(natsStatus status, const std::string& server, const Credentia
   const char* detail = nats_GetLastError(nullptr);
   switch (status) {
     case NATS_CONNECTION_AUTH_FAILED:
-      return Error(Errc::kInvalid, fmt::format("nats server {} refused the credentials{}", server,
-                                               credentials.user.empty() ? "" : " of user \"" + credentials.user + "\""));
+      return Error(Errc::kInvalid,
+                   fmt::format("nats server {} refused the credentials{}", server,
+                               credentials.user.empty() ? "" : " of user \"" + credentials.user + "\""));
     case NATS_SECURE_CONNECTION_REQUIRED:
       return Error(Errc::kInvalid, fmt::format("nats server {} wants TLS: use tls:// or set a TLS file", server));
     case NATS_SECURE_CONNECTION_WANTED:
@@ -160,8 +164,10 @@ Result<std::string> Session::Request(natsMsg* message) {
   const natsStatus status = natsConnection_RequestMsg(&raw, connection_.get(), message, timeout_.count());
   const MessageHandle answer(raw);
   if (status == NATS_NO_RESPONDERS) {
-    return Error(Errc::kUnavailable, fmt::format("nats server {}: nobody answers {} (is JetStream enabled, and does a stream "
-                                                 "with a leader exist?)", server_, natsMsg_GetSubject(message)));
+    return Error(Errc::kUnavailable,
+                 fmt::format("nats server {}: nobody answers {} (is JetStream enabled, and does a stream "
+                             "with a leader exist?)",
+                             server_, natsMsg_GetSubject(message)));
   }
   if (status != NATS_OK) return Unavailable(natsMsg_GetSubject(message), status);
   return std::string(natsMsg_GetData(raw), static_cast<size_t>(natsMsg_GetDataLength(raw)));

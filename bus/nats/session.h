@@ -1,6 +1,7 @@
-// One connection to one server of a NATS deployment. It never reconnects: when it breaks it is dead, and its owner opens a
-// new one. That keeps the rule "nothing of a broken writer is sent later" true without trusting the library's reconnect
-// buffer (measured: it sends what was buffered during the break behind messages that were lost in it, which leaves holes).
+// One connection to one server of a NATS deployment. It never reconnects: when it breaks it is dead, and its owner
+// opens a new one. That keeps the rule "nothing of a broken writer is sent later" true without trusting the library's
+// reconnect buffer (measured: it sends what was buffered during the break behind messages that were lost in it, which
+// leaves holes).
 //
 // THREAD: any; nats.c locks inside. LIFETIME: subscriptions made on the connection must not outlive the Session.
 #pragma once
@@ -32,8 +33,8 @@ struct Endpoint {
 
 class Session {
  public:
-  // Tries the servers in their order, beginning with number `first` modulo their count. Errors: kInvalid (credentials refused or
-  // unreadable, TLS wanted or not), kUnavailable; the message names every server tried and why it failed.
+  // Tries the servers in their order, beginning with number `first` modulo their count. Errors: kInvalid (credentials
+  // refused or unreadable, TLS wanted or not), kUnavailable; the message names every server tried and why it failed.
   static Result<std::unique_ptr<Session>> Connect(const Endpoint& endpoint, size_t first);
   ~Session();
   Session(const Session&) = delete;

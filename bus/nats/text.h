@@ -17,7 +17,8 @@ struct Delivery {
 
 // From its reply subject; nullopt if it is none. Two forms are in use:
 //   $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns since 1970>.<pending>
-//   $JS.ACK.<domain>.<account hash>.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>[.<token>]
+//   $JS.ACK.<domain>.<account hash>.<stream>.<consumer>.<delivered>.<stream seq>.<consumer
+//   seq>.<ns>.<pending>[.<token>]
 std::optional<Delivery> ParseDelivery(std::string_view reply);
 
 // RFC 3339: "2026-11-21T10:33:59.123456789Z", up to nine decimals, Z or an offset. Below a microsecond is cut off.

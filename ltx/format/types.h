@@ -1,5 +1,5 @@
-// The vocabulary of one database's history. Text forms are those of the LTX specification (superfly/ltx, ltx.go), so that
-// logs, file names and positions agree with every other LTX tool.
+// The vocabulary of one database's history. Text forms are those of the LTX specification (superfly/ltx, ltx.go), so
+// that logs, file names and positions agree with every other LTX tool.
 #pragma once
 
 #include <cstdint>
@@ -44,12 +44,11 @@ class Checksum : public StrongInt<Checksum, uint64_t> {
 class PageSize : public StrongInt<PageSize, uint32_t> {
  public:
   using StrongInt::StrongInt;
-  static constexpr bool IsValid(uint32_t bytes) {
-    return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) == 0;
-  }
+  static constexpr bool IsValid(uint32_t bytes) { return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) == 0; }
 };
 
-// The page that SQLite never uses because its bytes are the lock bytes at 1 GiB; no checksum includes it, no LTX holds it.
+// The page that SQLite never uses because its bytes are the lock bytes at 1 GiB; no checksum includes it, no LTX holds
+// it.
 constexpr Pgno LockPage(PageSize size) { return Pgno(0x40000000u / size.raw() + 1); }
 
 // Largest page number SQLite allows (SQLITE_MAX_PAGE_COUNT).

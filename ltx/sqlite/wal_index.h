@@ -1,5 +1,5 @@
-// The wal-index ("-shm" file) as bytes: layout of SQLite's wal.c (WalIndexHdr, WalCkptInfo, hash tables), version 3007000.
-// Host byte order. Only the layout and pure functions; the live mapping is ltx/sqlite/live/live_db.h.
+// The wal-index ("-shm" file) as bytes: layout of SQLite's wal.c (WalIndexHdr, WalCkptInfo, hash tables), version
+// 3007000. Host byte order. Only the layout and pure functions; the live mapping is ltx/sqlite/live/live_db.h.
 //
 //   offset   bytes  what
 //        0      48  header, first copy  (writers store copy 1, barrier, copy 0; readers compare both)
@@ -9,7 +9,8 @@
 //      120       8  lock bytes: WRITE, CKPT, RECOVER, READ0..READ4
 //      128       4  nBackfillAttempted
 //      132       4  unused
-//      136          block 0: 4062 page numbers, then at 16384 the 8192 u16 slots; later blocks: 4096 page numbers and slots
+//      136          block 0: 4062 page numbers, then at 16384 the 8192 u16 slots; later blocks: 4096 page numbers and
+//      slots
 #pragma once
 
 #include <cstddef>
@@ -53,7 +54,9 @@ static_assert(sizeof(WalIndexHeader) == kWalIndexHeaderBytes);
 inline uint32_t PageSizeOf(const WalIndexHeader& h) {
   return (h.page_size_code & 0xfe00u) | static_cast<uint32_t>(h.page_size_code & 1u) << 16;
 }
-inline uint16_t PageSizeCode(uint32_t page_size) { return static_cast<uint16_t>((page_size & 0xff00u) | page_size >> 16); }
+inline uint16_t PageSizeCode(uint32_t page_size) {
+  return static_cast<uint16_t>((page_size & 0xff00u) | page_size >> 16);
+}
 
 inline bool SameSalt(const uint32_t a[2], const uint32_t b[2]) { return a[0] == b[0] && a[1] == b[1]; }
 

@@ -43,7 +43,10 @@ Result<std::unique_ptr<ReplicaImage>> ReplicaImage::Create(const ImageOptions& o
   }
   TRY_ASSIGN(std::unique_ptr<SideFiles> side, SideFiles::Lock(options.path));
   if (!options.replace && StampOf(options.path).known() && !BootstrapPending(side->position())) {
-    return Error(Errc::kRefused, options.path + ": a file that is not our replica is there already; move it away, or have it replaced with --force");
+    return Error(
+        Errc::kRefused,
+        options.path +
+            ": a file that is not our replica is there already; move it away, or have it replaced with --force");
   }
   std::unique_ptr<ReplicaImage> image(new ReplicaImage(options, std::move(side)));  // private constructor
   TRY(image->Open());

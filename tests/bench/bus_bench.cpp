@@ -1,4 +1,5 @@
-// Measures one bus through the log contract: latency from Append to Next at a fixed rate, then append and catch-up throughput.
+// Measures one bus through the log contract: latency from Append to Next at a fixed rate, then append and catch-up
+// throughput.
 //
 //   bus_bench URL [rate] [seconds] [bytes] [throughput messages] [throughput bytes]
 //
@@ -36,9 +37,9 @@ T Must(Result<T> result) {
 }
 
 std::unique_ptr<LogWriter> Lead(Log& log) {
-  return Must(log.TakeOver(
-      [](const std::optional<Message>&) -> Result<std::optional<std::string>> { return std::optional<std::string>("bench"); },
-      WriterOptions{}, {}));
+  return Must(log.TakeOver([](const std::optional<Message>&)
+                               -> Result<std::optional<std::string>> { return std::optional<std::string>("bench"); },
+                           WriterOptions{}, {}));
 }
 
 void MeasureLatency(Log& log, int rate, int duration_s, size_t bytes) {
@@ -68,7 +69,8 @@ void MeasureLatency(Log& log, int rate, int duration_s, size_t bytes) {
   receiver.join();
   std::sort(latencies_us.begin(), latencies_us.end());
   for (const int percent : {50, 90, 99}) {
-    fmt::print("latency_p{}_us {:.0f}\n", percent, latencies_us[latencies_us.size() * static_cast<size_t>(percent) / 100]);
+    fmt::print("latency_p{}_us {:.0f}\n", percent,
+               latencies_us[latencies_us.size() * static_cast<size_t>(percent) / 100]);
   }
 }
 
@@ -81,7 +83,8 @@ void MeasureThroughput(Log& log, int count, size_t bytes) {
     for (int i = 0; i < count; ++i) Must(writer->Append(std::string(bytes, static_cast<char>(i)), {}));
     Must(writer->WaitAcked(static_cast<uint64_t>(count), start + seconds(300), {}));
     const double took = std::chrono::duration<double>(steady_clock::now() - start).count();
-    fmt::print("append_per_s {:.0f}\nappend_mb_s {:.0f}\n", count / took, count / took * static_cast<double>(bytes) / 1e6);
+    fmt::print("append_per_s {:.0f}\nappend_mb_s {:.0f}\n", count / took,
+               count / took * static_cast<double>(bytes) / 1e6);
   }
   const std::unique_ptr<LogReader> reader = Must(log.Read(FromSequence{from}));
   const steady_clock::time_point start = steady_clock::now();
@@ -99,7 +102,8 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "usage: bus_bench URL [rate] [seconds] [bytes] [throughput messages] [throughput bytes]\n");
     return 2;
   }
-  const std::unique_ptr<runnel::bus::Log> log = runnel::bus::Must(runnel::bus::OpenLog(argv[1], runnel::bus::OpenOptions{}));
+  const std::unique_ptr<runnel::bus::Log> log =
+      runnel::bus::Must(runnel::bus::OpenLog(argv[1], runnel::bus::OpenOptions{}));
   runnel::bus::Must(log->Create());
   runnel::bus::MeasureLatency(*log, number(2, 1000), number(3, 5), static_cast<size_t>(number(4, 8192)));
   runnel::bus::MeasureThroughput(*log, number(5, 50000), static_cast<size_t>(number(6, 4096)));

@@ -64,8 +64,11 @@ INSTANTIATE_TEST_SUITE_P(Nats2_15, BusConformance, ::testing::ValuesIn(Adapters(
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BusConformance);
 
 TEST(NatsConformance, HasBothServers) {
-  if (!runnel::testing::RequirePeer(runnel::testing::DebianNatsServer(), "nats-server 2.9 (apt install nats-server)")) return;
-  if (!runnel::testing::RequirePeer(runnel::testing::NewerNatsServer(), "nats-server 2.15.2 (tools/peers/get.sh nats-server)")) return;
+  if (!runnel::testing::RequirePeer(runnel::testing::DebianNatsServer(), "nats-server 2.9 (apt install nats-server)"))
+    return;
+  if (!runnel::testing::RequirePeer(runnel::testing::NewerNatsServer(),
+                                    "nats-server 2.15.2 (tools/peers/get.sh nats-server)"))
+    return;
 }
 
 }  // namespace

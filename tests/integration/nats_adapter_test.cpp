@@ -86,8 +86,11 @@ TEST_F(NatsSettings, DangerousStreamIsRefusedUnlessForced) {
 TEST_F(NatsSettings, StreamWithForeignSubjectsIsRefused) {
   StartServer();
   if (!running()) return;
-  ASSERT_TRUE(admin_->Api("STREAM.CREATE.RUNNEL-app", R"({"name":"RUNNEL-app","subjects":["runnel.app.>"],"storage":"file",)"
-                                                      R"("discard":"new","retention":"limits","num_replicas":1})").ok());
+  ASSERT_TRUE(admin_
+                  ->Api("STREAM.CREATE.RUNNEL-app",
+                        R"({"name":"RUNNEL-app","subjects":["runnel.app.>"],"storage":"file",)"
+                        R"("discard":"new","retention":"limits","num_replicas":1})")
+                  .ok());
   const Status created = log_->Create();
   ASSERT_FALSE(created.ok());
   EXPECT_EQ(created.code(), Errc::kRefused);
@@ -111,8 +114,13 @@ TEST_F(NatsSettings, PayloadBoundFollowsTheServersAndTheStreamsLimits) {
   if (!running()) return;
   ASSERT_TRUE(log_->Create().ok());
   EXPECT_EQ(Lead(*log_, "m")->payload_bytes_max(), 65536u - 4096u);
-  ASSERT_TRUE(admin_->Api("STREAM.UPDATE.RUNNEL-app", std::string("{") + kOwnConfig +
-              R"(,"storage":"file","discard":"new","max_msg_size":20000,"duplicate_window":120000000000,"max_age":604800000000000})").ok());
+  ASSERT_TRUE(
+      admin_
+          ->Api(
+              "STREAM.UPDATE.RUNNEL-app",
+              std::string("{") + kOwnConfig +
+                  R"(,"storage":"file","discard":"new","max_msg_size":20000,"duplicate_window":120000000000,"max_age":604800000000000})")
+          .ok());
   const std::unique_ptr<LogWriter> writer = Lead(*log_, "m");
   EXPECT_EQ(writer->payload_bytes_max(), 20000u - 4096u);
   ASSERT_TRUE(writer->Append(std::string(writer->payload_bytes_max(), 'x'), {}).ok());
@@ -122,7 +130,8 @@ TEST_F(NatsSettings, PayloadBoundFollowsTheServersAndTheStreamsLimits) {
 TEST_F(NatsSettings, ServerWithoutJetStreamSaysSo) {
   if (!runnel::testing::RequirePeer(runnel::testing::DebianNatsServer(), "nats-server (apt)")) return;
   NatsServer::Options options;
-  options.extra_config = "accounts { A { users: [ { user: a, password: a } ] } }";  // an account JetStream is not enabled for
+  options.extra_config =
+      "accounts { A { users: [ { user: a, password: a } ] } }";  // an account JetStream is not enabled for
   StartServer(options);
   if (!running()) return;
   const Status created = Open("nats://a:a@" + server_->hosts() + "/app")->Create();
@@ -138,7 +147,8 @@ TEST_F(NatsSecurity, WrongPasswordIsInvalidAndNamesServerAndUserOnly) {
   const Status wrong = Open("nats://ann:wrong1@" + server_->hosts() + "/app")->Create();
   ASSERT_FALSE(wrong.ok());
   EXPECT_EQ(wrong.code(), Errc::kInvalid);
-  EXPECT_THAT(wrong.error().message(), AllOf(HasSubstr(server_->hosts()), HasSubstr("ann"), HasSubstr("credentials"), Not(HasSubstr("wrong1"))));
+  EXPECT_THAT(wrong.error().message(),
+              AllOf(HasSubstr(server_->hosts()), HasSubstr("ann"), HasSubstr("credentials"), Not(HasSubstr("wrong1"))));
   EXPECT_EQ(log_->Create().code(), Errc::kInvalid) << "no credentials at all";
   OpenOptions right;
   right.credentials.user = "ann";
@@ -186,10 +196,11 @@ TEST_F(NatsSecurity, MissingCredentialsFileIsNamed) {
 // A certificate authority and one server certificate for `name` ("IP:127.0.0.1") in `dir`, named after `prefix`.
 void MakeCertificate(const runnel::testing::TempDir& dir, const std::string& prefix, const std::string& name) {
   const std::string script =
-      "cd " + dir.path().string() + " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=" + prefix + "-ca -keyout " +
-      prefix + "-ca.key -out " + prefix + "-ca.pem && openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout " + prefix +
-      ".key -out " + prefix + ".csr && echo subjectAltName=" + name + " > ext && openssl x509 -req -in " + prefix +
-      ".csr -CA " + prefix + "-ca.pem -CAkey " + prefix + "-ca.key -CAcreateserial -days 2 -extfile ext -out " + prefix + ".pem";
+      "cd " + dir.path().string() + " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=" + prefix +
+      "-ca -keyout " + prefix + "-ca.key -out " + prefix +
+      "-ca.pem && openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout " + prefix + ".key -out " + prefix +
+      ".csr && echo subjectAltName=" + name + " > ext && openssl x509 -req -in " + prefix + ".csr -CA " + prefix +
+      "-ca.pem -CAkey " + prefix + "-ca.key -CAcreateserial -days 2 -extfile ext -out " + prefix + ".pem";
   runnel::testing::ChildProcess::Options child;
   child.argv = {"sh", "-c", script};
   child.output = dir / "openssl.log";
@@ -205,8 +216,8 @@ TEST_F(NatsSecurity, TlsIsUsedAndTheServersCertificateMustFit) {
   MakeCertificate(dir, "other", "DNS:elsewhere.example");
   for (const char* certificate : {"good", "other"}) {
     NatsServer::Options options;
-    options.extra_config = "tls { cert_file: \"" + (dir / (certificate + std::string(".pem"))).string() + "\", key_file: \"" +
-                           (dir / (certificate + std::string(".key"))).string() + "\" }";
+    options.extra_config = "tls { cert_file: \"" + (dir / (certificate + std::string(".pem"))).string() +
+                           "\", key_file: \"" + (dir / (certificate + std::string(".key"))).string() + "\" }";
     StartServer(options);
     if (!running()) return;
     const std::string url = "tls://" + server_->hosts() + "/app";
@@ -348,8 +359,11 @@ TEST_F(NatsAccident, ForgottenLastIdDoesNotStopTheNextWriter) {
   StartServer();
   if (!running()) return;
   // A restarted server remembers ids within the dedupe window only; here it is as short as the server allows.
-  ASSERT_TRUE(admin_->Api("STREAM.CREATE.RUNNEL-app", std::string("{") + kOwnConfig +
-              R"(,"storage":"file","discard":"new","duplicate_window":100000000})").ok());
+  ASSERT_TRUE(
+      admin_
+          ->Api("STREAM.CREATE.RUNNEL-app",
+                std::string("{") + kOwnConfig + R"(,"storage":"file","discard":"new","duplicate_window":100000000})")
+          .ok());
   std::unique_ptr<LogWriter> writer = Lead(*log_, "marker");
   AppendAcked(*writer, "a", 2);
   const WallTime stored = (*log_->Tail())->stored_at;

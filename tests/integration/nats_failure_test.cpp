@@ -182,7 +182,8 @@ class ClusterOf : public NatsAdapter, public ::testing::WithParamInterface<const
     const bool newer = std::string_view(GetParam()) == "newer";
     const std::optional<std::filesystem::path> binary =
         newer ? runnel::testing::NewerNatsServer() : runnel::testing::DebianNatsServer();
-    if (!runnel::testing::RequirePeer(binary, newer ? "nats-server 2.15.2 (tools/peers/get.sh nats-server)" : "nats-server (apt)")) {
+    if (!runnel::testing::RequirePeer(
+            binary, newer ? "nats-server 2.15.2 (tools/peers/get.sh nats-server)" : "nats-server (apt)")) {
       return;
     }
     options.binary = *binary;
@@ -193,7 +194,8 @@ class ClusterOf : public NatsAdapter, public ::testing::WithParamInterface<const
     log_ = Open(server_->Url("app"), replicated);
     const SteadyTime give_up = Soon();
     Status created = log_->Create();
-    while (!created.ok() && steady_clock::now() < give_up) created = log_->Create();  // until a leader of leaders is elected
+    while (!created.ok() && steady_clock::now() < give_up)
+      created = log_->Create();  // until a leader of leaders is elected
     ASSERT_TRUE(created.ok()) << created.error().message();
   }
 

@@ -18,7 +18,8 @@
 namespace runnel::testing {
 namespace {
 
-// Runs between fork and exec: only async-signal-safe calls. Reports errno through `report` and ends when something fails.
+// Runs between fork and exec: only async-signal-safe calls. Reports errno through `report` and ends when something
+// fails.
 [[noreturn]] void BecomeProgram(char* const* argv, char* const* envp, const char* output, const char* directory,
                                 pid_t parent, int report) {
   int err = 0;
@@ -104,8 +105,8 @@ std::optional<int> ChildProcess::Wait(std::chrono::milliseconds timeout) {
   pollfd ended = {.fd = pidfd_, .events = POLLIN, .revents = 0};
   const std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
-    const std::chrono::milliseconds left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const std::chrono::milliseconds left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     const int ready = poll(&ended, 1, left.count() > 0 ? static_cast<int>(left.count()) : 0);
     if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0) return std::nullopt;

@@ -2,8 +2,8 @@
 //
 // I1  The process and its group never outlive the object; if the test process itself dies, the kernel kills the child
 //     (PR_SET_PDEATHSIG: tied to the thread that called Start, so start from the test's main thread).
-// I2  The child stays a zombie until the object goes, so its pid and group number cannot be reused while we can signal them.
-// THREAD: one thread.
+// I2  The child stays a zombie until the object goes, so its pid and group number cannot be reused while we can signal
+// them. THREAD: one thread.
 #pragma once
 
 #include <sys/types.h>
@@ -22,10 +22,10 @@ namespace runnel::testing {
 class ChildProcess {
  public:
   struct Options {
-    std::vector<std::string> argv;          // argv[0] is searched in PATH
-    std::filesystem::path output = {};      // appended to; empty: /dev/null
+    std::vector<std::string> argv;              // argv[0] is searched in PATH
+    std::filesystem::path output = {};          // appended to; empty: /dev/null
     std::vector<std::string> environment = {};  // KEY=VALUE, added to ours
-    std::filesystem::path directory = {};   // working directory; empty: ours
+    std::filesystem::path directory = {};       // working directory; empty: ours
   };
 
   // Errors: kNotFound (no such program), kIo.

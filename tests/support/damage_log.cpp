@@ -1,5 +1,5 @@
-// damage_log FROM TO HOW TXID: copies a log message by message and spoils the one that holds the commit of TXID, as a bus that
-// lies, a careless neighbour or a newer publisher would. What stands behind it is copied as it is.
+// damage_log FROM TO HOW TXID: copies a log message by message and spoils the one that holds the commit of TXID, as a
+// bus that lies, a careless neighbour or a newer publisher would. What stands behind it is copied as it is.
 //
 //   ltx-flip   one bit within the commit's LTX, in an envelope that is well-formed
 //   ltx-cut    the LTX lacks its last bytes, in an envelope that is well-formed

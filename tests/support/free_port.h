@@ -7,7 +7,8 @@
 
 namespace runnel::testing {
 
-// `count` different free ports of 127.0.0.1. Another process may take one before it is used: rare, and the server then says so.
+// `count` different free ports of 127.0.0.1. Another process may take one before it is used: rare, and the server then
+// says so.
 std::vector<uint16_t> FreePorts(size_t count);
 
 inline uint16_t FreePort() { return FreePorts(1).front(); }

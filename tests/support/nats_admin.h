@@ -1,4 +1,5 @@
-// What an administrator (or an accident) does to a stream behind the back of everybody: raw JetStream API calls and messages.
+// What an administrator (or an accident) does to a stream behind the back of everybody: raw JetStream API calls and
+// messages.
 #pragma once
 
 #include <memory>
@@ -15,8 +16,8 @@ class NatsAdmin {
   // `port` of 127.0.0.1.
   explicit NatsAdmin(uint16_t port) { endpoint_.servers = {bus::HostPort{"127.0.0.1", port}}; }
 
-  // E.g. Api("STREAM.DELETE.RUNNEL-x"): the server's answer as text. Errors: kUnavailable; kRefused with the answer if that is an
-  // error of the API.
+  // E.g. Api("STREAM.DELETE.RUNNEL-x"): the server's answer as text. Errors: kUnavailable; kRefused with the answer if
+  // that is an error of the API.
   Result<std::string> Api(const std::string& call, const std::string& body = "");
 
   // Publishes to a subject and waits for the stream's acknowledgement; `id` "" gives none.

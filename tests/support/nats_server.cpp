@@ -118,7 +118,8 @@ Status NatsServer::Launch(Node& node) {
 
 Status NatsServer::AwaitHealthy(Node& node) {
   const steady_clock::time_point deadline = steady_clock::now() + kHealthyMax;
-  // A node of a cluster that comes back under load may never report its streams as current; JetStream itself must be up.
+  // A node of a cluster that comes back under load may never report its streams as current; JetStream itself must be
+  // up.
   const std::string path = nodes_.size() > 1 ? "/healthz?js-server-only=true" : "/healthz";
   while (HttpGet(node.monitor_port, path).find("\"ok\"") == std::string::npos) {
     const bool ended = node.process->Wait(kHealthPoll).has_value();

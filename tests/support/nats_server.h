@@ -1,7 +1,7 @@
 // A real nats-server with JetStream, or a cluster of them, on free loopback ports with a store of its own.
 //
-// The ports and the store stay the same over Stop, Kill9 and Restart, as with a server that comes back. All methods that
-// change a node return once the change has happened (process gone; /healthz says ok). THREAD: one thread.
+// The ports and the store stay the same over Stop, Kill9 and Restart, as with a server that comes back. All methods
+// that change a node return once the change has happened (process gone; /healthz says ok). THREAD: one thread.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ class NatsServer {
   std::string hosts() const;
   std::string Url(const std::string& name) const { return "nats://" + hosts() + "/" + name; }
 
-  void Stop(size_t node = 0);   // SIGTERM
-  void Kill9(size_t node = 0);  // SIGKILL
+  void Stop(size_t node = 0);       // SIGTERM
+  void Kill9(size_t node = 0);      // SIGKILL
   Status Restart(size_t node = 0);  // REQUIRES: stopped or killed
   ChildProcess& process(size_t node = 0) { return *nodes_[node].process; }
 

@@ -31,8 +31,9 @@ std::optional<std::filesystem::path> FindProgram(std::string_view name) {
 
 std::optional<std::filesystem::path> FindPeer(std::string_view peer, std::string_view binary) {
   const char* chosen = getenv("RUNNEL_PEERS_DIR");
-  const std::filesystem::path peers =
-      chosen != nullptr && *chosen != '\0' ? std::filesystem::path(chosen) : std::filesystem::path(RUNNEL_SOURCE_DIR) / ".peers";
+  const std::filesystem::path peers = chosen != nullptr && *chosen != '\0'
+                                          ? std::filesystem::path(chosen)
+                                          : std::filesystem::path(RUNNEL_SOURCE_DIR) / ".peers";
   const std::filesystem::path candidate = peers / peer / binary;
   if (!IsProgram(candidate)) return std::nullopt;
   return candidate;

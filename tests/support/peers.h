@@ -15,7 +15,8 @@ std::optional<std::filesystem::path> FindProgram(std::string_view name);
 std::optional<std::filesystem::path> FindPeer(std::string_view peer, std::string_view binary);
 
 // True when `program` is there. Else marks the running test as skipped and prints a loud line, or fails it when
-// RUNNEL_NO_SKIP=1 (so that a machine meant to run everything cannot skip in silence). Use: if (!RequirePeer(...)) return;
+// RUNNEL_NO_SKIP=1 (so that a machine meant to run everything cannot skip in silence). Use: if (!RequirePeer(...))
+// return;
 bool RequirePeer(const std::optional<std::filesystem::path>& program, std::string_view what);
 
 }  // namespace runnel::testing

@@ -36,8 +36,8 @@ Status CheckPlace(const std::string& path) {
   return Ok();
 }
 
-// The first bytes, read through the handle SQLite has just opened: a descriptor of our own would, when closed, drop the locks
-// of every other connection this process has on the file.
+// The first bytes, read through the handle SQLite has just opened: a descriptor of our own would, when closed, drop the
+// locks of every other connection this process has on the file.
 Result<std::string> ReadDbHeader(sqlite3* db, const std::string& path) {
   sqlite3_file* file = nullptr;
   sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
@@ -61,8 +61,8 @@ Status CheckDbHeader(const std::string& path, const std::string& header) {
     return Error(Errc::kRefused, path + ": is not a SQLite database; check the path");
   }
   if (header[18] != 2 && header[18] != 3) {
-    return Error(Errc::kRefused, path + ": is in rollback-journal mode; run once: sqlite3 '" + path +
-                                     "' 'PRAGMA journal_mode=WAL'");
+    return Error(Errc::kRefused,
+                 path + ": is in rollback-journal mode; run once: sqlite3 '" + path + "' 'PRAGMA journal_mode=WAL'");
   }
   return Ok();
 }
@@ -333,8 +333,8 @@ Result<std::string> LiveDb::QueryText(const char* sql) {
 Result<CheckpointResult> LiveDb::CheckpointPassive() {
   CHECK(shared_ == 0 && exclusive_ == 0, "checkpoint on a connection whose raw locks are in use");
   CheckpointResult result;
-  int rc = sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_PASSIVE, &result.log_frames,
-                                     &result.backfilled_frames);
+  int rc =
+      sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_PASSIVE, &result.log_frames, &result.backfilled_frames);
   if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED) {
     result.busy = true;
     return result;

@@ -1,14 +1,16 @@
-// One stock SQLite connection whose file handle we borrow: its locks, its wal-index mapping and its file reads and writes,
-// through the io methods every VFS implements. The shared base of capture (publisher/) and apply (subscriber/replica/).
+// One stock SQLite connection whose file handle we borrow: its locks, its wal-index mapping and its file reads and
+// writes, through the io methods every VFS implements. The shared base of capture (publisher/) and apply
+// (subscriber/replica/).
 //
-// Why borrowed: POSIX locks belong to the process, and closing ANY descriptor on the database or -shm drops all of them, also
-// those of SQLite's other connections in this process. So we never open db, -wal or -shm ourselves, and SQLite does the
-// first-connect, recovery and last-close dances. Works with any unmodified libsqlite3.
+// Why borrowed: POSIX locks belong to the process, and closing ANY descriptor on the database or -shm drops all of
+// them, also those of SQLite's other connections in this process. So we never open db, -wal or -shm ourselves, and
+// SQLite does the first-connect, recovery and last-close dances. Works with any unmodified libsqlite3.
 //
 // Invariants:
 //   I1  The connection has read once, so it holds SHARED on the database: nobody can delete the WAL or leave WAL mode.
 //   I2  Locks we hold are tracked here: newer SQLite answers BUSY to a lock the connection already has, older says OK.
-//   I3  A connection whose raw locks are in use runs no SQL (SQL could take a slot we hold and drop our lock with its own).
+//   I3  A connection whose raw locks are in use runs no SQL (SQL could take a slot we hold and drop our lock with its
+//   own).
 //
 // THREAD: one at a time. LIFETIME: pointers into the wal-index stay valid until destruction.
 #pragma once
@@ -43,9 +45,9 @@ struct CheckpointResult {
 
 class LiveDb {
  public:
-  // Opens an existing WAL database read-write. Errors, each one sentence: kNotFound; kRefused (not a database, rollback-journal
-  // mode with the PRAGMA that changes it, unknown wal-index version, network file system); kUnavailable (locked for longer than
-  // `wait`); kIo.
+  // Opens an existing WAL database read-write. Errors, each one sentence: kNotFound; kRefused (not a database,
+  // rollback-journal mode with the PRAGMA that changes it, unknown wal-index version, network file system);
+  // kUnavailable (locked for longer than `wait`); kIo.
   static Result<std::unique_ptr<LiveDb>> Open(const LiveDbOptions& options);
   ~LiveDb();
   LiveDb(const LiveDb&) = delete;
@@ -66,8 +68,8 @@ class LiveDb {
   bool TryReadHeader(WalIndexHeader& out) const;
   // Up to `tries` attempts, a few microseconds apart after the first ones.
   bool ReadHeader(WalIndexHeader& out, int tries = 200) const;
-  // Writes both copies in SQLite's order with barriers; computes is_init, version and checksum. REQUIRES: write lock held.
-  // `between_copies` is a seam for crash tests.
+  // Writes both copies in SQLite's order with barriers; computes is_init, version and checksum. REQUIRES: write lock
+  // held. `between_copies` is a seam for crash tests.
   void WriteHeader(WalIndexHeader& header, const std::function<void()>& between_copies = {});
   uint32_t Word(size_t offset) const;
   void SetWord(size_t offset, uint32_t value);

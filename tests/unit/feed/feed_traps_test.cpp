@@ -101,8 +101,9 @@ TEST_F(FeedTraps, LosesRowsWithoutTheOriginCheck) {
 // A freed leaf keeps its bytes; when the same rows come back, the new leaf is equal to what lies there.
 std::string DeleteAndBringBack(const std::function<std::string(const std::string&)>& run) {
   std::string insert = Numbers(1, 25) + "INSERT INTO t SELECT i, 'some text, for a leaf to be full soon '||i FROM s";
-  std::vector<std::string> script = {"CREATE TABLE t(a INTEGER PRIMARY KEY, b)", "CREATE TABLE pad(x)", insert,
-                                     "DROP TABLE pad"};  // its page carries the list of free pages, so that no leaf must
+  std::vector<std::string> script = {
+      "CREATE TABLE t(a INTEGER PRIMARY KEY, b)", "CREATE TABLE pad(x)", insert,
+      "DROP TABLE pad"};  // its page carries the list of free pages, so that no leaf must
   for (int i = 0; i < 6; ++i) {
     script.push_back("DELETE FROM t");
     script.push_back(insert);

@@ -53,9 +53,10 @@ TEST(Time, ComesBackAfterFormatting) {
 }
 
 TEST(Time, IsRefusedWhenAnyPartIsWrong) {
-  for (const char* text : {"", "2021-11-21", "2021-11-21T12:33:20", "2021-11-21T12:33:20.Z", "2021-02-30T12:33:20Z",
-                           "2021-13-21T12:33:20Z", "2021-11-21T24:33:20Z", "2021-11-21 12:33:20Z", "2021-11-21T12:33:20+1:00",
-                           "2021-11-21T12:33:20ZZ", "0001-01-01T00:00:00Z", "+021-11-21T12:33:20Z"}) {
+  for (const char* text :
+       {"", "2021-11-21", "2021-11-21T12:33:20", "2021-11-21T12:33:20.Z", "2021-02-30T12:33:20Z",
+        "2021-13-21T12:33:20Z", "2021-11-21T24:33:20Z", "2021-11-21 12:33:20Z", "2021-11-21T12:33:20+1:00",
+        "2021-11-21T12:33:20ZZ", "0001-01-01T00:00:00Z", "+021-11-21T12:33:20Z"}) {
     EXPECT_FALSE(ParseTime(text).has_value()) << text;
   }
 }
@@ -103,7 +104,8 @@ TEST(Nkey, AnyChangedLetterOfTheSeedIsRefusedAndNotRepeated) {
 }
 
 TEST(Nkey, TruncatedSeedIsRefused) {
-  for (size_t size = 0; size < kSeed.size(); ++size) EXPECT_FALSE(NkeyPublicFromSeed(kSeed.substr(0, size)).ok()) << size;
+  for (size_t size = 0; size < kSeed.size(); ++size)
+    EXPECT_FALSE(NkeyPublicFromSeed(kSeed.substr(0, size)).ok()) << size;
 }
 
 }  // namespace

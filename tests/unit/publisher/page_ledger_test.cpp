@@ -51,7 +51,8 @@ class PageLedgerTest : public ::testing::Test {
 
   void ExpectImage(const Image& image) {
     EXPECT_EQ(ledger_->page_count(), image.size());
-    for (const auto& [pgno, checksum] : image) EXPECT_EQ(ledger_->PageChecksum(Pgno(pgno)), checksum) << "page " << pgno;
+    for (const auto& [pgno, checksum] : image)
+      EXPECT_EQ(ledger_->PageChecksum(Pgno(pgno)), checksum) << "page " << pgno;
     EXPECT_EQ(ledger_->PageChecksum(Pgno(static_cast<uint32_t>(image.size()) + 1)), Checksum());
   }
 

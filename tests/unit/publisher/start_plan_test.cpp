@@ -94,9 +94,7 @@ TEST(StartPlan, RefusesAnotherPageSizeUnlessANewLineageIsAskedFor) {
   EXPECT_EQ(PlanStart(facts).action, StartAction::kNewLineage);
 }
 
-TEST(StartPlan, NeverReusesTxidsThatMayHaveBeenSeen) {
-  EXPECT_GT(SkipLostTxids(Txid(10)).raw(), 10u + 1024 * 1000);
-}
+TEST(StartPlan, NeverReusesTxidsThatMayHaveBeenSeen) { EXPECT_GT(SkipLostTxids(Txid(10)).raw(), 10u + 1024 * 1000); }
 
 }  // namespace
 }  // namespace runnel::publisher
