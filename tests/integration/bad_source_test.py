@@ -174,7 +174,7 @@ def ends(world):
         publisher = world.publisher(source, bus)
         publisher.await_publishing()
         subscriber = world.subscriber(bus, world.path("ends-replica.db"))
-        subscriber.await_position(publisher.status()["published"])
+        subscriber.await_position(world.await_drained(publisher))
         for process in (publisher, subscriber):
             start = time.monotonic()
             process.kill(sig)
