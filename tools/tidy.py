@@ -92,7 +92,6 @@ DEBTS = {
     ("line-length", "tests/conformance/CMakeLists.txt"): "to be wrapped",
     ("line-length", "tests/integration/CMakeLists.txt"): "to be wrapped",
     ("line-length", "tests/integration/bad_bus_test.py"): "to be wrapped",
-    ("line-length", "tests/integration/bad_replica_test.py"): "to be wrapped",
     ("line-length", "tests/integration/bad_source_test.py"): "to be wrapped",
     ("line-length", "tests/integration/disk_full_test.py"): "to be wrapped",
     ("line-length", "tests/integration/exactness_test.py"): "to be wrapped",
