@@ -48,6 +48,10 @@ void UpdateMetrics(Metrics& metrics, const subscriber::FollowerSnapshot& s) {
     gauge("runnel_replica_lag_seconds", "Age of what the replica shows, 0 when it shows all the log is known to hold",
           std::chrono::duration<double>(s.Lag(now)).count());
   }
+  if (s.head_seen_at.time_since_epoch().count() != 0) {
+    gauge("runnel_subscriber_head_age_seconds", "Time since the log last said anything, heartbeats included",
+          std::chrono::duration<double>(now - s.head_seen_at).count());
+  }
   gauge("runnel_replica_latency_p50_seconds", "Capture to visible, median since start",
         std::chrono::duration<double>(s.latency.Quantile(0.5)).count());
   gauge("runnel_replica_latency_p99_seconds", "Capture to visible, 99th percentile since start",

@@ -325,7 +325,26 @@ def check_config(tree):
         yield "config", CONFIG_PAGE, 1, f"the key {key} is explained and read nowhere"
 
 
-CHECKS = (check_includes, check_lines, check_functions, check_words, check_files, check_config, check_machine_paths)
+METRIC_SOURCE = "tools/node_metrics.cpp"
+METRIC_USERS = ("configs/grafana.json", "configs/alerts.yml")
+
+
+def check_metrics(tree):
+    """Dashboards and alerts ask for metrics that exist: a renamed one would leave an alert silent for ever."""
+    if METRIC_SOURCE not in tree.files:
+        return
+    known = set(re.findall(r"\"(runnel_[a-z0-9_]+)\"", tree.text(METRIC_SOURCE)))
+    for name in METRIC_USERS:
+        if name not in tree.files:
+            continue
+        for number, line in enumerate(tree.text(name).splitlines(), 1):
+            for metric in re.findall(r"\brunnel_[a-z0-9_]*[a-z0-9]\b(?!\()", line):
+                if metric not in known:
+                    yield "metric", name, number, f"{METRIC_SOURCE} has no metric {metric}"
+
+
+CHECKS = (check_includes, check_lines, check_functions, check_words, check_files, check_config, check_metrics,
+          check_machine_paths)
 
 
 def findings(tree, debts):
@@ -349,9 +368,11 @@ GOOD = {
     "bus/good.cpp": '#include "bus/good.h"\n\n#include "ltx/base/fs.h"\n\n// std::mutex in a comment\n'
                     'int F() {\n  const char* text = "std::cout << new Thing";\n  return text != nullptr;\n}\n',
     "tools/README.md": "why\n",
-    "tools/CMakeLists.txt": "add_executable(runnel node_config.cpp)\n",
+    "tools/CMakeLists.txt": "add_executable(runnel node_config.cpp node_metrics.cpp)\n",
     "tools/node_config.cpp": 'int x = map.Size("wal-limit", 1);\n',
+    "tools/node_metrics.cpp": 'gauge("runnel_lag_seconds", 1);\n',
     "configs/runnel.yml": "# Prose: here.\nwal-limit: 64MiB\n",
+    "configs/alerts.yml": "expr: runnel_lag_seconds > 1\n",
 }
 LONG_FUNCTION = "int F() {\n" + "  ++i;\n" * (FUNCTION_LINES_MAX + 1) + "}\n"
 # What to change in the good tree, and the rule that must turn red for it.
@@ -379,6 +400,7 @@ BAD = (
     ("readme", {"bus/README.md": None}),
     ("config", {"configs/runnel.yml": "# wal-limit: 64MiB\nother: 1\n"}),
     ("config", {"configs/runnel.yml": None}),
+    ("metric", {"configs/alerts.yml": "expr: rate(runnel_lags_seconds[1m]) > 1\n"}),
     ("machine-path", {"bus/README.md": "see /roo" + "t/notes\n"}),
 )
 
