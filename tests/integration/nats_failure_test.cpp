@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "ltx/base/sync.h"
 #include "tests/integration/nats_fixture.h"
 
 namespace runnel::bus {
@@ -27,7 +28,13 @@ class Counter {
   }
 
   int leaderships() const { return leaderships_.load(); }
-  int acked() const { return acked_.load(); }
+  int acked() const { return acked_.Get(); }
+
+  // Without burning the cores that the servers need.
+  void AwaitAcked(int count, SteadyTime give_up) const {
+    const Result<int> reached = acked_.WaitFor([count](int now) { return now >= count; }, {}, give_up);
+    ASSERT_TRUE(reached.ok()) << acked() << " acknowledged, not " << count;
+  }
 
  private:
   // One leadership. True if everything ever appended is acknowledged at its end.
@@ -44,14 +51,14 @@ class Counter {
       return false;
     }
     ++leaderships_;
-    EXPECT_GE(next, acked_.load()) << "the log has lost what it had acknowledged";
+    EXPECT_GE(next, acked_.Get()) << "the log has lost what it had acknowledged";
     const int first = next;
     while (!stop.stop_requested() && (*writer)->Append(std::to_string(next) + std::string(1000, '.'), {}).ok()) {
       ++next;
-      acked_ = std::max(acked_.load(), first + static_cast<int>((*writer)->acked()));
+      acked_.Set(std::max(acked_.Get(), first + static_cast<int>((*writer)->acked())));
     }
     const Status done = (*writer)->WaitAcked(static_cast<uint64_t>(next - first), give_up, {});
-    acked_ = std::max(acked_.load(), first + static_cast<int>((*writer)->acked()));
+    acked_.Set(std::max(acked_.Get(), first + static_cast<int>((*writer)->acked())));
     const Status error = (*writer)->error();
     EXPECT_TRUE(error.ok() || error.code() == Errc::kUnavailable) << error.error().message();
     return done.ok();
@@ -59,18 +66,13 @@ class Counter {
 
   Log& log_;
   const WriterOptions options_;
-  std::atomic<int> acked_ = 0;
+  Latest<int> acked_{0};
   std::atomic<int> leaderships_ = 0;
 };
 
 void ExpectNumbers(const std::vector<std::string>& payloads, int count) {
   ASSERT_EQ(payloads.size(), static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) ASSERT_EQ(std::atoi(payloads[static_cast<size_t>(i)].c_str()), i);
-}
-
-void WaitFor(const Counter& counter, int count, SteadyTime give_up) {
-  while (counter.acked() < count && steady_clock::now() < give_up) std::this_thread::yield();
-  ASSERT_GE(counter.acked(), count);
 }
 
 TEST_F(NatsFailure, EveryNumberIsThereOnceWhenTheServerIsKilledAgainAndAgain) {
@@ -82,11 +84,11 @@ TEST_F(NatsFailure, EveryNumberIsThereOnceWhenTheServerIsKilledAgainAndAgain) {
   constexpr int kStep = 3000;
   std::jthread publisher([&](std::stop_token stop) { counter.Run(stop); });
   for (int kill = 0; kill < kKills; ++kill) {
-    WaitFor(counter, counter.acked() + kStep, Soon());
+    counter.AwaitAcked(counter.acked() + kStep, Soon());
     server_->Kill9();
     ASSERT_TRUE(server_->Restart().ok());
   }
-  WaitFor(counter, counter.acked() + kStep, Soon());
+  counter.AwaitAcked(counter.acked() + kStep, Soon());
   publisher.request_stop();
   publisher.join();
   EXPECT_GT(counter.leaderships(), kKills);
@@ -215,7 +217,7 @@ class ClusterOf : public NatsAdapter, public ::testing::WithParamInterface<const
 TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
   StartCluster();
   if (!running() || HasFatalFailure()) return;
-  const Result<LogInfo> before = log_->Info();
+  const Result<LogInfo> before = Patiently(Soon(), [&] { return log_->Info(); });
   ASSERT_TRUE(before.ok());
   // Few in flight: three servers on a small machine at full load lose their leaders for reasons of their own.
   WriterOptions gentle;
@@ -223,14 +225,15 @@ TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
   Counter counter(*log_, gentle);
   std::jthread publisher([&](std::stop_token stop) { counter.Run(stop); });
   const std::unique_ptr<Log> readers_log = Open(server_->Url("app"));
-  const Result<std::unique_ptr<LogReader>> reader = readers_log->Read(FromEarliest{});
+  const Result<std::unique_ptr<LogReader>> reader =
+      Patiently(Soon(), [&] { return readers_log->Read(FromEarliest{}); });
   ASSERT_TRUE(reader.ok()) << reader.error().message();
-  WaitFor(counter, 2000, Soon());
+  counter.AwaitAcked(2000, Soon());
   const size_t leader = Leader();
   server_->Kill9(leader);
-  WaitFor(counter, counter.acked() + 3000, steady_clock::now() + seconds(60));
+  counter.AwaitAcked(counter.acked() + 3000, steady_clock::now() + seconds(60));
   ASSERT_TRUE(server_->Restart(leader).ok());
-  WaitFor(counter, counter.acked() + 2000, steady_clock::now() + seconds(60));
+  counter.AwaitAcked(counter.acked() + 2000, steady_clock::now() + seconds(60));
   publisher.request_stop();
   publisher.join();
   const int count = counter.acked();
@@ -247,7 +250,9 @@ TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
     ++next;
   }
   ExpectNumbers(Everything(*log_), count);
-  EXPECT_EQ(log_->Info()->incarnation, before->incarnation);
+  const Result<LogInfo> after = Patiently(Soon(), [&] { return log_->Info(); });
+  ASSERT_TRUE(after.ok()) << after.error().message();
+  EXPECT_EQ(after->incarnation, before->incarnation);
 }
 
 INSTANTIATE_TEST_SUITE_P(Nats, ClusterOf, ::testing::Values("debian", "newer"),

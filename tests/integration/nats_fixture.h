@@ -13,6 +13,7 @@
 #include "bus/nats/nats_log.h"
 #include "bus/open.h"
 #include "bus/url.h"
+#include "ltx/base/time.h"
 #include "tests/support/nats_admin.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/peers.h"
@@ -27,7 +28,8 @@ using std::chrono::steady_clock;
 
 class NatsAdapter : public ::testing::Test {
  protected:
-  static constexpr seconds kPatience{30};  // only a broken adapter waits this long
+  static constexpr seconds kPatience{30};    // only a broken adapter waits this long
+  static constexpr milliseconds kPause{20};  // between two questions to a bus that is away
 
   // Starts a server, and gives up the test when there is none on this machine.
   void StartServer(NatsServer::Options options = {}) {
@@ -61,17 +63,25 @@ class NatsAdapter : public ::testing::Test {
     };
   }
 
+  // What a real caller does with an answer that says "not now": asks again, until the patience is at its end. A cluster
+  // that has just lost or regained a node answers so for a while.
+  template <typename Call>
+  static auto Patiently(SteadyTime give_up, Call call) {
+    while (true) {
+      auto result = call();
+      const bool later = !result.ok() && (result.code() == Errc::kUnavailable || result.code() == Errc::kTimeout);
+      if (!later || steady_clock::now() > give_up) return result;
+      if (!SleepUntil(steady_clock::now() + kPause, {}).ok()) return result;
+    }
+  }
+
   // Takes over, trying again while the bus is away.
   static std::unique_ptr<LogWriter> Lead(Log& log, const std::string& marker, WriterOptions options = {}) {
-    const SteadyTime give_up = Soon();
-    while (true) {
-      Result<std::unique_ptr<LogWriter>> writer = log.TakeOver(Marker(marker), options, {});
-      if (writer.ok()) return std::move(*writer);
-      if (writer.code() != Errc::kUnavailable || steady_clock::now() > give_up) {
-        ADD_FAILURE() << "take over: " << writer.error().message();
-        return nullptr;
-      }
-    }
+    Result<std::unique_ptr<LogWriter>> writer =
+        Patiently(Soon(), [&] { return log.TakeOver(Marker(marker), options, {}); });
+    if (writer.ok()) return std::move(*writer);
+    ADD_FAILURE() << "take over: " << writer.error().message();
+    return nullptr;
   }
 
   static void AppendAcked(LogWriter& writer, const std::string& prefix, int count) {
@@ -91,16 +101,17 @@ class NatsAdapter : public ::testing::Test {
 
   // All payloads of the log, as a fresh reader sees them.
   static std::vector<std::string> Everything(Log& log) {
+    const SteadyTime give_up = steady_clock::now() + 2 * kPatience;
     std::vector<std::string> payloads;
-    Result<std::optional<Message>> tail = log.Tail();
+    Result<std::optional<Message>> tail = Patiently(give_up, [&] { return log.Tail(); });
     EXPECT_TRUE(tail.ok()) << tail.error().message();
     if (!tail.ok() || !tail->has_value()) return payloads;
-    Result<std::unique_ptr<LogReader>> reader = log.Read(FromEarliest{});
+    Result<std::unique_ptr<LogReader>> reader = Patiently(give_up, [&] { return log.Read(FromEarliest{}); });
     EXPECT_TRUE(reader.ok()) << reader.error().message();
     if (!reader.ok()) return payloads;
     StreamSeq last;
     while (last < (*tail)->seq) {
-      Result<Message> message = (*reader)->Next(Soon(), {});
+      Result<Message> message = Patiently(give_up, [&] { return (*reader)->Next(give_up, {}); });
       EXPECT_TRUE(message.ok()) << message.error().message();
       if (!message.ok()) return payloads;
       last = message->seq;
