@@ -94,7 +94,6 @@ DEBTS = {
     ("line-length", "tests/integration/bad_bus_test.py"): "to be wrapped",
     ("line-length", "tests/integration/bad_source_test.py"): "to be wrapped",
     ("line-length", "tests/integration/disk_full_test.py"): "to be wrapped",
-    ("line-length", "tests/integration/exactness_test.py"): "to be wrapped",
     ("line-length", "tests/integration/hostile_test.py"): "to be wrapped",
     ("line-length", "tests/integration/nats_adapter_test.cpp"): "to be wrapped",
     ("line-length", "tests/integration/readers_test.py"): "to be wrapped",

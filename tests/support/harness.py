@@ -25,6 +25,15 @@ class Skip(Exception):
     pass
 
 
+def peer(name, file):
+    """A program or folder that tools/peers/get.sh fetched; without it the test is skipped."""
+    directory = os.environ.get("RUNNEL_PEERS_DIR") or os.path.join(ROOT, ".peers")
+    path = os.path.join(directory, name, file)
+    if not os.path.exists(path):
+        raise Skip(f"needs {name} (tools/peers/get.sh)")
+    return path
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

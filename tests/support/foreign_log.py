@@ -1,0 +1,62 @@
+"""A log as a program without our code reads it: by bus/ENVELOPE.md and the raw NATS protocol, nothing else."""
+import base64
+import struct
+
+
+def varint(data, at):
+    value, shift = 0, 0
+    while True:
+        byte = data[at]
+        value, shift, at = value | (byte & 0x7f) << shift, shift + 7, at + 1
+        if byte < 0x80:
+            return value, at
+
+
+def fields(data):
+    """{field number: [values]} of one Protobuf message."""
+    found, at = {}, 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        kind = tag & 7
+        if kind == 0:
+            value, at = varint(data, at)
+        elif kind == 1:
+            value, at = struct.unpack_from("<Q", data, at)[0], at + 8
+        else:
+            assert kind == 2, f"wire type {kind}"
+            size, at = varint(data, at)
+            value, at = data[at:at + size], at + size
+        found.setdefault(tag >> 3, []).append(value)
+    return found
+
+
+def one(message, number, default=0):
+    return message.get(number, [default])[0]
+
+
+COMMITS, CHUNK, HEARTBEAT, TAKEOVER = 1, 2, 4, 5
+
+
+def ltx_files(raw, name):
+    """(min TXID, max TXID, bytes) of every LTX file in the stream, oldest first, and the messages counted by kind."""
+    state = raw.api(f"STREAM.INFO.RUNNEL-{name}")["state"]
+    files, kinds, parts = [], {}, []
+    for seq in range(state["first_seq"], state["last_seq"] + 1):
+        answer = raw.api(f"STREAM.MSG.GET.RUNNEL-{name}", {"seq": seq})
+        envelope = fields(base64.b64decode(answer["message"]["data"]))
+        header = fields(one(envelope, 1, b""))
+        assert one(header, 1) == 1 and one(header, 5).decode() == name, header
+        kind = one(header, 2)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        for entry in map(fields, envelope.get(2, [])):
+            files.append((one(entry, 1), one(entry, 2), one(entry, 5, b"")))
+        if kind == CHUNK:
+            chunk = fields(one(envelope, 3))
+            parts = parts if one(chunk, 2) else []
+            assert one(chunk, 2) == len(parts), f"chunk {one(chunk, 2)} after {len(parts)} parts"
+            parts.append(one(chunk, 4, b""))
+            if one(chunk, 3):
+                entry, whole = fields(one(chunk, 1, b"")), b"".join(parts)
+                assert len(whole) == one(chunk, 6), "the size of a file in chunks"
+                files.append((one(entry, 1), one(entry, 2), whole))
+    return files, kinds
