@@ -1,7 +1,7 @@
 """Applications and readers bring their own SQLite: seven builds of it, from 3.40 to 3.54, in C, Go (translated and
 linked), Rust, Java and Python, write one source together and read one replica while its subscriber is killed. Every
-commit of theirs is one TXID, no reader sees an error, half a commit or yesterday, and each may be the first and the last
-to open the replica."""
+commit of theirs is one TXID, no reader sees an error, half a commit or yesterday, and each may be the first and the
+last to open the replica."""
 import os
 import random
 import signal
