@@ -20,6 +20,7 @@ get() {
     # MinIO's last commit: the project is no longer maintained, so nothing newer will come.
     minio)       go_tool minio 20260212 1.24 github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c ;;
     ltx)         go_tool ltx 0.5.3 1.24 github.com/superfly/ltx/cmd/ltx@v0.5.3 ;;
+    litestream)  go_tool litestream 0.5.18 1.25 github.com/benbjohnson/litestream/cmd/litestream@v0.5.18 ;;
     # The module proxy does not answer the version list `go install` asks for, so a small module of our own requires it.
     natscli)     go_module natscli 0.4.0 1.25 github.com/nats-io/natscli@v0.4.0 github.com/nats-io/natscli/nats nats ;;
     # 4.4.0 is listed on Maven Central but incomplete: never "latest".
@@ -29,7 +30,7 @@ get() {
     sqlite-rust) sqlite_rust 0.41.1 0.39.1 ;;
     sqlite-jdbc) sqlite_jdbc 3.54.1.0 ;;
     sqlite-py)   python_wheel apsw 3.54.1.0; python_wheel pysqlite3-binary 0.5.4.post2 ;;
-    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server versitygw minio ltx natscli kafka sqlite-go sqlite-rust sqlite-jdbc sqlite-py" >&2; exit 2 ;;
+    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server versitygw minio ltx litestream natscli kafka sqlite-go sqlite-rust sqlite-jdbc sqlite-py" >&2; exit 2 ;;
   esac
 }
 
