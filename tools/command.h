@@ -36,6 +36,8 @@ struct Context {
 
 void AddPublish(CLI::App& app, Context& context);
 void AddSubscribe(CLI::App& app, Context& context);
+void AddArchive(CLI::App& app, Context& context);
+void AddSnapshot(CLI::App& app, Context& context);
 void AddStatus(CLI::App& app, Context& context);
 void AddWait(CLI::App& app, Context& context);
 void AddVerify(CLI::App& app, Context& context);

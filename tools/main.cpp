@@ -55,6 +55,8 @@ int Main(int argc, char** argv) {
   app.add_flag("--json", context.json, "Print data as JSON");
   AddPublish(app, context);
   AddSubscribe(app, context);
+  AddArchive(app, context);
+  AddSnapshot(app, context);
   AddStatus(app, context);
   AddWait(app, context);
   AddVerify(app, context);

@@ -9,6 +9,8 @@
 #include "bus/url.h"
 #include "ltx/base/config_reader.h"
 #include "ltx/base/log.h"
+#include "ltx/base/units.h"
+#include "subscriber/archive/store/url.h"
 
 namespace runnel::tools {
 namespace {
@@ -73,6 +75,53 @@ subscriber::ReplicaConfig ReadReplica(const ConfigMap& map, subscriber::ReplicaC
   return config;
 }
 
+store::StoreCredentials ReadStoreCredentials(const ConfigMap& map, store::StoreCredentials credentials) {
+  if (!map.Has("archive-credentials")) return credentials;
+  ConfigMap section = map.Map("archive-credentials");
+  credentials.access_key_id = section.Text("access-key-id");
+  credentials.secret_access_key = section.Secret("secret-access-key");
+  credentials.session_token = section.Secret("session-token");
+  credentials.credentials_file = section.Text("credentials-file");
+  credentials.user = section.Text("user");
+  credentials.password = section.Secret("password");
+  credentials.token = section.Secret("token");
+  credentials.creds_file = section.Text("creds-file");
+  credentials.nkey_file = section.Text("nkey-file");
+  credentials.tls_ca_file = section.Text("tls-ca");
+  credentials.tls_cert_file = section.Text("tls-cert");
+  credentials.tls_key_file = section.Text("tls-key");
+  return credentials;
+}
+
+archive::ArchiveConfig ReadArchive(const ConfigMap& map, archive::ArchiveConfig config) {
+  config.store.credentials = ReadStoreCredentials(map, config.store.credentials);
+  config.segment_interval = map.Duration("segment-interval", config.segment_interval);
+  config.snapshot_interval = map.Duration("snapshot-interval", config.snapshot_interval);
+  config.retention = map.Duration("retention", config.retention);
+  // Its default follows retention, where that is set and it is not.
+  config.segment_retention =
+      map.Duration("segment-retention", map.Has("retention") ? config.retention : config.segment_retention);
+  config.trim = map.Bool("trim-log", config.trim);
+  const std::vector<std::string> levels = map.Texts("levels");
+  if (levels.empty()) return config;
+  if (levels.size() != config.level_intervals.size()) {
+    map.Refuse("levels", "wants three durations, of levels 1, 2 and 3");
+    return config;
+  }
+  milliseconds before(0);
+  for (size_t i = 0; i < levels.size(); ++i) {
+    Result<milliseconds> interval = ParseDuration(levels[i]);
+    if (!interval.ok()) {
+      map.Refuse("levels", interval.error().message());
+    } else if (*interval <= before) {
+      map.Refuse("levels", "each level has to be longer than the one before it, and than 0");
+    } else {
+      before = config.level_intervals[i] = *interval;
+    }
+  }
+  return config;
+}
+
 Status NameFromUrl(const std::string& url, std::string& name) {
   TRY_ASSIGN(bus::Url parsed, bus::ParseUrl(url));
   name = parsed.name;
@@ -83,7 +132,24 @@ Status NameFromUrl(const std::string& url, std::string& name) {
 struct Defaults {
   publisher::DatabaseConfig database;
   subscriber::ReplicaConfig replica;
+  archive::ArchiveConfig archive;
 };
+
+// The archiver of an entry that has `archive:`, with the bus and the settings of its entry.
+void AddArchive(const ConfigMap& map, const archive::ArchiveConfig& defaults, const std::string& bus_url,
+                const bus::OpenOptions& bus, std::vector<archive::ArchiveConfig>& archives) {
+  archive::ArchiveConfig config = ReadArchive(map, defaults);
+  if (!map.Has("archive")) return;
+  config.archive_url = map.RequiredText("archive");
+  config.bus_url = bus_url;
+  config.bus = bus;
+  if (Result<store::Url> parsed = store::ParseUrl(config.archive_url); !parsed.ok()) {
+    map.Refuse("archive", parsed.error().message());
+  }
+  Result<bus::Url> log = bus::ParseUrl(bus_url);
+  if (log.ok()) config.name = log->name;  // else it has been refused as the bus
+  archives.push_back(std::move(config));
+}
 
 Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& settings) {
   for (const ConfigMap& map : root.Maps("dbs")) {
@@ -92,6 +158,7 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
     database.bus_url = map.RequiredText("bus");
     if (Status parsed = NameFromUrl(database.bus_url, database.name); !parsed.ok())
       map.Refuse("bus", parsed.error().message());
+    AddArchive(map, defaults.archive, database.bus_url, database.bus, settings.publisher_archives);
     settings.publisher.databases.push_back(std::move(database));
   }
   for (const ConfigMap& map : root.Maps("replicas")) {
@@ -100,7 +167,15 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
     replica.replica.path = map.RequiredText("path");
     if (Status parsed = NameFromUrl(replica.bus_url, replica.name); !parsed.ok())
       map.Refuse("bus", parsed.error().message());
+    AddArchive(map, defaults.archive, replica.bus_url, replica.bus, settings.subscriber_archives);
     settings.subscriber.replicas.push_back(std::move(replica));
+  }
+  for (const ConfigMap& map : root.Maps("archives")) {
+    std::string name;
+    const std::string bus_url = map.RequiredText("bus");
+    map.RequiredText("archive");
+    if (Status parsed = NameFromUrl(bus_url, name); !parsed.ok()) map.Refuse("bus", parsed.error().message());
+    AddArchive(map, defaults.archive, bus_url, ReadBusOptions(map, defaults.archive.bus), settings.archives);
   }
   return Ok();
 }
@@ -123,6 +198,10 @@ Result<NodeSettings> Read(const std::string& file) {
   ConfigMap shared = root.Map("defaults");
   defaults.database = ReadDatabase(shared, {});
   defaults.replica = ReadReplica(shared, {});
+  defaults.archive = ReadArchive(shared, {});
+  defaults.archive.bus = defaults.replica.bus;
+  defaults.archive.node_name = node;
+  settings.archive_defaults = defaults.archive;
   TRY(ReadLists(root, defaults, settings));
   TRY(config->Finish());
   if (std::optional<std::string> warning = config->SecretsWarning())
@@ -141,6 +220,7 @@ Result<NodeSettings> LoadSettings(const std::string& file) {
   NodeSettings settings;
   settings.publisher.node_name = HostName();
   settings.subscriber.node_name = settings.publisher.node_name;
+  settings.archive_defaults.node_name = settings.publisher.node_name;
   return settings;
 }
 
@@ -164,6 +244,21 @@ Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const
   }
   config.bus_url = bus;
   config.replica.path = path;
+  TRY(NameFromUrl(bus, config.name));
+  return config;
+}
+
+Result<archive::ArchiveConfig> ArchiveFor(const NodeSettings& settings, const std::string& bus,
+                                          const std::string& archive) {
+  archive::ArchiveConfig config = settings.archive_defaults;
+  for (const auto* list : {&settings.archives, &settings.publisher_archives, &settings.subscriber_archives}) {
+    for (const archive::ArchiveConfig& known : *list) {
+      if (known.archive_url == archive) config = known;
+    }
+  }
+  config.bus_url = bus;
+  config.archive_url = archive;
+  TRY(store::ParseUrl(archive));
   TRY(NameFromUrl(bus, config.name));
   return config;
 }

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ltx/base/result.h"
 #include "publisher/config.h"
+#include "subscriber/archive/config.h"
 #include "subscriber/config.h"
 
 namespace runnel::tools {
@@ -18,6 +20,11 @@ struct NodeSettings {
   std::chrono::milliseconds ready_lag{10000};
   publisher::NodeConfig publisher;
   subscriber::NodeConfig subscriber;
+  // Archivers: those of dbs:, which run in the publisher; of replicas:, in the subscriber; of archives:, by themselves.
+  std::vector<archive::ArchiveConfig> publisher_archives;
+  std::vector<archive::ArchiveConfig> subscriber_archives;
+  std::vector<archive::ArchiveConfig> archives;
+  archive::ArchiveConfig archive_defaults;
 };
 
 // `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid, with line
@@ -29,5 +36,7 @@ Result<publisher::DatabaseConfig> DatabaseFor(const NodeSettings& settings, cons
                                               const std::string& bus);
 Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const std::string& bus,
                                              const std::string& path);
+Result<archive::ArchiveConfig> ArchiveFor(const NodeSettings& settings, const std::string& bus,
+                                          const std::string& archive);
 
 }  // namespace runnel::tools

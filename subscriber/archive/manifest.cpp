@@ -121,8 +121,10 @@ std::string EncodeManifest(const Manifest& manifest) {
   AppendBe32(out, manifest.page_size.raw());
   AppendBe64(out, manifest.revision);
   out.append(reinterpret_cast<const char*>(manifest.lineage.bytes.data()), manifest.lineage.bytes.size());
+  AppendBe64(out, manifest.epoch.raw());
   AppendBe64(out, manifest.position.txid.raw());
   AppendBe64(out, manifest.position.checksum.raw());
+  AppendBe64(out, manifest.unproven_txid.raw());
   AppendBe64(out, Micros(manifest.captured_at));
   AppendBe64(out, Micros(manifest.written_at));
   AppendBe64(out, manifest.log_seq.raw());
@@ -158,8 +160,10 @@ Result<Manifest> DecodeManifest(Bytes bytes) {
   const Bytes lineage = reader.Raw(manifest.lineage.bytes.size());
   std::ranges::transform(lineage, manifest.lineage.bytes.begin(),
                          [](std::byte b) { return std::to_integer<uint8_t>(b); });
+  manifest.epoch = bus::Epoch(reader.Be64());
   manifest.position.txid = Txid(reader.Be64());
   manifest.position.checksum = Checksum(reader.Be64());
+  manifest.unproven_txid = Txid(reader.Be64());
   manifest.captured_at = FromMicros(reader.Be64());
   manifest.written_at = FromMicros(reader.Be64());
   manifest.log_seq = bus::StreamSeq(reader.Be64());

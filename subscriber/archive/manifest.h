@@ -45,13 +45,17 @@ struct ArchivedObject {
 struct Manifest {
   uint64_t revision = 0;  // +1 with each write
   bus::Lineage lineage;
+  bus::Epoch epoch;  // newest seen in the log: messages of older ones behind it are void
   PageSize page_size;
   std::string database;  // name of the log
   std::string writer;    // node that wrote it, for people
   bus::CaptureTime written_at;
   Position position;             // everything up to here is archived
   bus::CaptureTime captured_at;  // of that position
-  std::string incarnation;       // of the log that `log_seq` and `last_seq` belong to
+  // The end of the newest LTX that was not made from the image before it (it holds all pages changed since an older
+  // TXID): proven when a snapshot at or behind it has the right checksum. 0: none.
+  Txid unproven_txid;
+  std::string incarnation;  // of the log that `log_seq` and `last_seq` belong to
   bus::StreamSeq log_seq;
   std::vector<ArchivedObject> objects;
 

@@ -24,11 +24,13 @@ Manifest SomeManifest() {
   Manifest manifest;
   manifest.revision = 12;
   for (size_t i = 0; i < manifest.lineage.bytes.size(); ++i) manifest.lineage.bytes[i] = static_cast<uint8_t>(i);
+  manifest.epoch = bus::Epoch(3);
   manifest.page_size = PageSize(4096);
   manifest.database = "orders";
   manifest.writer = "node-a";
   manifest.written_at = At(1700000001000000);
   manifest.position = {Txid(9), Checksum(Checksum::kFlag | 9)};
+  manifest.unproven_txid = Txid(8);
   manifest.captured_at = At(1700000000000009);
   manifest.incarnation = "a0a1";
   manifest.log_seq = bus::StreamSeq(44);
@@ -67,7 +69,9 @@ TEST(Manifest, GoldenBytes) {
             "524e4c4d414e49310000000100001000"  // magic, version, page size
             "000000000000000c"                  // revision
             "000102030405060708090a0b0c0d0e0f"  // lineage
+            "0000000000000003"                  // epoch
             "00000000000000098000000000000009"  // position
+            "0000000000000008"                  // unproven
             "00060a24181e400900060a24182d8240"  // captured at, written at
             "000000000000002c"                  // log sequence
             "00066f726465727300066e6f64652d61"  // database, writer
@@ -78,7 +82,7 @@ TEST(Manifest, GoldenBytes) {
             "800000000000000900060a24181e4009"  // checksum, captured at
             "000000000000014d800000000000004d"  // bytes, file checksum
             "000000000000000000060a241825e120"  // sequence, condemned at
-            "43d03ef66847be98");
+            "c73e07404b570c96");
 }
 
 TEST(Manifest, KeepsObjectsSortedAndWithoutDoubles) {
