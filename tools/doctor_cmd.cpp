@@ -15,6 +15,10 @@
 #include "bus/open.h"
 #include "ltx/sqlite/live/live_db.h"
 #include "publisher/log_head.h"
+#include "subscriber/archive/catalog.h"
+#include "subscriber/archive/layout.h"
+#include "subscriber/archive/store/open.h"
+#include "subscriber/archive/store/url.h"
 #include "tools/command.h"
 #include "tools/node_config.h"
 #include "tools/version.h"
@@ -87,6 +91,60 @@ void CheckBus(const std::string& url, bus::OpenOptions options, std::vector<Find
   if (!head.ok()) findings.push_back({Verdict::kBad, name, head.error().message()});
 }
 
+// Whether an archiver could do all it does: put, put if absent, read, list, delete. Nothing stays.
+Status TryStore(store::ObjectStore& store) {
+  const std::string key = "doctor-" + bus::ToString(bus::Lineage::Random());
+  const std::string text = "runnel doctor was here";
+  Result<std::string> put = store.PutIfAbsent(key, AsBytes(text));
+  if (!put.ok()) return put.error().With("cannot write");
+  Status tried = Ok();
+  Result<std::string> read = store.GetAll(key, 1024);
+  Result<store::ListPage> listed = store.List({.prefix = key});
+  if (store.PutIfAbsent(key, AsBytes(text)).code() != Errc::kConflict) {
+    tried = Error(Errc::kInvalid,
+                  "the store ignores the condition \"only if absent\": two archivers could harm each other");
+  }
+  if (!read.ok()) tried = read.error().With("cannot read");
+  if (!listed.ok()) tried = listed.error().With("cannot list");
+  Status removed = store.Delete(key);
+  if (!removed.ok()) return removed.error().With("cannot delete");
+  return tried;
+}
+
+void CheckArchive(const archive::ArchiveConfig& config, std::vector<Finding>& findings) {
+  const std::string name = store::RedactUrl(config.archive_url);
+  store::StoreOptions options = config.store;
+  options.attempts_max = 3;
+  Result<std::unique_ptr<store::ObjectStore>> opened = store::OpenStore(config.archive_url, options);
+  Result<archive::Layout> layout = archive::Layout::ForUrl(config.archive_url);
+  if (!opened.ok() || !layout.ok()) {
+    findings.push_back({Verdict::kBad, name, opened.ok() ? layout.error().message() : opened.error().message()});
+    return;
+  }
+  Result<archive::LoadedManifest> loaded = archive::LoadManifest(**opened, *layout);
+  const bool absent = !loaded.ok() && loaded.code() == Errc::kNotFound;
+  if (!loaded.ok() && !absent) {
+    findings.push_back({Verdict::kBad, name, loaded.error().message()});
+    return;
+  }
+  if (absent) {
+    findings.push_back({Verdict::kAdvice, name, "no archive there yet; runnel archive begins it"});
+  } else if (loaded->manifest.database != config.name) {
+    findings.push_back({Verdict::kBad, name,
+                        "is the archive of \"" + loaded->manifest.database + "\", not of \"" + config.name +
+                            "\"; give another directory, bucket or prefix"});
+  } else {
+    findings.push_back({Verdict::kGood, name,
+                        "archived up to " + ToString(loaded->manifest.position) + ", " +
+                            std::to_string(loaded->manifest.objects.size()) + " objects"});
+  }
+  // A directory or a NATS bucket would be made by the first put: that is for the archiver.
+  if (absent && !config.archive_url.starts_with("s3:")) return;
+  Status tried = TryStore(**opened);
+  findings.push_back({tried.ok() ? Verdict::kGood : Verdict::kBad, name,
+                      tried.ok() ? "can be written, read, listed and deleted from" : tried.error().message()});
+}
+
 int Doctor(const Context& context) {
   std::vector<Finding> findings;
   CheckMachine(findings);
@@ -103,6 +161,10 @@ int Doctor(const Context& context) {
     for (const subscriber::ReplicaConfig& replica : settings->subscriber.replicas) {
       CheckBus(replica.bus_url, replica.bus, findings);
     }
+    for (const auto* list : {&settings->archives, &settings->publisher_archives, &settings->subscriber_archives}) {
+      for (const archive::ArchiveConfig& archive : *list) CheckArchive(archive, findings);
+    }
+    for (const archive::ArchiveConfig& archive : settings->archives) CheckBus(archive.bus_url, archive.bus, findings);
   }
   int problems = 0;
   nlohmann::json json = nlohmann::json::array();

@@ -17,6 +17,8 @@
 #include "ltx/base/signals.h"
 #include "ltx/base/time.h"
 #include "publisher/node.h"
+#include "subscriber/archive/node.h"
+#include "tools/archive_view.h"
 #include "tools/command.h"
 #include "tools/node_config.h"
 #include "tools/node_json.h"
@@ -123,6 +125,8 @@ Result<NodeSettings> SettingsFor(const Context& context, const PublishOptions& o
     if (options.bus.empty()) return Error(Errc::kInvalid, "publish DB needs a BUS too, e.g. nats://127.0.0.1/NAME");
     TRY_ASSIGN(publisher::DatabaseConfig database, DatabaseFor(settings, options.database, options.bus));
     settings.publisher.databases = {std::move(database)};
+    std::erase_if(settings.publisher_archives,
+                  [&](const archive::ArchiveConfig& archive) { return archive.bus_url != options.bus; });
   }
   if (settings.publisher.databases.empty()) {
     return Error(Errc::kInvalid, "nothing to publish: give DB and BUS, or a configuration file with dbs:");
@@ -144,8 +148,10 @@ int Publish(const Context& context, const PublishOptions& options) {
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
   publisher::Node node(settings->publisher);
-  Result<std::unique_ptr<NodeServer>> server =
-      NodeServer::Start(settings->http, ViewOf(node, settings->publisher.node_name));
+  archive::Node archives(settings->publisher_archives);
+  NodeView view = ViewOf(node, settings->publisher.node_name);
+  if (!archives.empty()) AddArchives(view, archives, settings->publisher.node_name);
+  Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
   if (!server.ok()) return Fail(server.error());
   // Last of all that can fail: an application that was started must not be left alone.
   std::unique_ptr<Application> application;
@@ -155,8 +161,13 @@ int Publish(const Context& context, const PublishOptions& options) {
     application = std::move(*started);
   }
   node.Start();
-  auto reporter = std::make_unique<NodeReporter>(ReportedBy(node, settings->publisher));
+  archives.Start();
+  std::vector<Reported> reported = ReportedBy(node, settings->publisher);
+  for (Reported& one : ArchivesReportedBy(archives, settings->publisher_archives)) reported.push_back(std::move(one));
+  auto reporter = std::make_unique<NodeReporter>(std::move(reported));
   Status ended = node.Wait((*signals)->stop_token());
+  // What ended an archiver is in the log; it is no reason for a publisher to fail.
+  (void)archives.Stop(settings->publisher.shutdown_timeout).ok();
   reporter.reset();
   server->reset();
   if (application) {

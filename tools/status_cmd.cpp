@@ -82,6 +82,9 @@ std::vector<std::pair<std::string, bus::OpenOptions>> BusesOf(const NodeSettings
   };
   for (const publisher::DatabaseConfig& database : settings.publisher.databases) add(database.bus_url, database.bus);
   for (const subscriber::ReplicaConfig& replica : settings.subscriber.replicas) add(replica.bus_url, replica.bus);
+  for (const auto* list : {&settings.archives, &settings.publisher_archives, &settings.subscriber_archives}) {
+    for (const archive::ArchiveConfig& archive : *list) add(archive.bus_url, archive.bus);
+  }
   if (!url.empty() && buses.empty()) buses.emplace_back(url, bus::OpenOptions());
   return buses;
 }
@@ -91,7 +94,7 @@ int ShowStatus(const Context& context, const std::string& url) {
   if (!settings.ok()) return Fail(settings.error());
   auto buses = BusesOf(*settings, url);
   if (buses.empty())
-    return Fail(Error(Errc::kInvalid, "no bus: give BUS, or a configuration file with dbs: or replicas:"));
+    return Fail(Error(Errc::kInvalid, "no bus: give BUS, or a configuration file with dbs:, replicas: or archives:"));
   nlohmann::json all = nlohmann::json::array();
   int code = kExitOk;
   for (auto& [one, options] : buses) {

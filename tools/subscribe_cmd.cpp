@@ -11,7 +11,9 @@
 
 #include "ltx/base/signals.h"
 #include "ltx/base/time.h"
+#include "subscriber/archive/node.h"
 #include "subscriber/node.h"
+#include "tools/archive_view.h"
 #include "tools/command.h"
 #include "tools/node_config.h"
 #include "tools/node_json.h"
@@ -84,6 +86,8 @@ Result<NodeSettings> SettingsFor(const Context& context, const SubscribeOptions&
     if (options.replica.empty()) return Error(Errc::kInvalid, "subscribe BUS needs a REPLICA file too");
     TRY_ASSIGN(subscriber::ReplicaConfig replica, ReplicaFor(settings, options.bus, options.replica));
     settings.subscriber.replicas = {std::move(replica)};
+    std::erase_if(settings.subscriber_archives,
+                  [&](const archive::ArchiveConfig& archive) { return archive.bus_url != options.bus; });
   }
   if (settings.subscriber.replicas.empty()) {
     return Error(Errc::kInvalid,
@@ -104,11 +108,19 @@ int Subscribe(const Context& context, const SubscribeOptions& options) {
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
   subscriber::Node node(settings->subscriber);
-  Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, ViewOf(node, *settings));
+  archive::Node archives(settings->subscriber_archives);
+  NodeView view = ViewOf(node, *settings);
+  if (!archives.empty()) AddArchives(view, archives, settings->subscriber.node_name);
+  Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
   if (!server.ok()) return Fail(server.error());
   node.Start();
-  auto reporter = std::make_unique<NodeReporter>(ReportedBy(node, settings->subscriber));
+  archives.Start();
+  std::vector<Reported> reported = ReportedBy(node, settings->subscriber);
+  for (Reported& one : ArchivesReportedBy(archives, settings->subscriber_archives)) reported.push_back(std::move(one));
+  auto reporter = std::make_unique<NodeReporter>(std::move(reported));
   Status ended = node.Wait((*signals)->stop_token());
+  // What ended an archiver is in the log; it is no reason for a subscriber to fail.
+  (void)archives.Stop(settings->publisher.shutdown_timeout).ok();
   reporter.reset();
   server->reset();
   if (!ended.ok()) return Fail(ended.error());

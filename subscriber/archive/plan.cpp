@@ -18,9 +18,9 @@ constexpr size_t kDeletesMax = 256;
 
 int64_t WindowOf(CaptureTime time, microseconds interval) { return time.time_since_epoch() / interval; }
 
-// The window has ended. A moment of the future (clocks differ) does not wait for its end.
+// The window has ended. A moment far in the future (clocks differ) does not wait for its end.
 bool Ended(CaptureTime time, microseconds interval, CaptureTime now) {
-  return time > now || WindowOf(time, interval) < WindowOf(now, interval);
+  return time > now + interval || WindowOf(time, interval) < WindowOf(now, interval);
 }
 
 bool Follows(const ArchivedObject& before, const ArchivedObject& next) {

@@ -11,7 +11,8 @@ namespace {
 // The file people start from, cut to what says nothing but where things are: what is left takes its defaults.
 constexpr std::string_view kBareFile =
     "dbs:\n  - path: /var/lib/app/app.db\n    bus: nats://127.0.0.1:4222/app\n"
-    "replicas:\n  - bus: nats://127.0.0.1:4222/app\n    path: /var/lib/replica/app.db\n";
+    "replicas:\n  - bus: nats://127.0.0.1:4222/app\n    path: /var/lib/replica/app.db\n"
+    "archives:\n  - bus: nats://127.0.0.1:4222/app\n    archive: file:///var/lib/runnel/archive/app\n";
 
 class ShippedConfig : public ::testing::Test {
  protected:
@@ -66,6 +67,66 @@ TEST_F(ShippedConfig, SaysTheDefaultsOfAReplica) {
   EXPECT_EQ(shipped.replica.wal_limit_bytes, bare.replica.wal_limit_bytes);
   EXPECT_EQ(shipped.replica.pause_at_wal_limit, bare.replica.pause_at_wal_limit);
   EXPECT_EQ(shipped.scrub_interval, bare.scrub_interval);
+}
+
+TEST_F(ShippedConfig, SaysTheDefaultsOfAnArchive) {
+  ASSERT_EQ(shipped_.archives.size(), 1u);
+  ASSERT_EQ(bare_.archives.size(), 1u);
+  const archive::ArchiveConfig& shipped = shipped_.archives[0];
+  const archive::ArchiveConfig& bare = bare_.archives[0];
+  EXPECT_EQ(shipped.name, "app");
+  EXPECT_EQ(shipped.archive_url, bare.archive_url);
+  EXPECT_EQ(shipped.segment_interval, bare.segment_interval);
+  EXPECT_EQ(shipped.level_intervals, bare.level_intervals);
+  EXPECT_EQ(shipped.snapshot_interval, bare.snapshot_interval);
+  EXPECT_EQ(shipped.retention, bare.retention);
+  EXPECT_EQ(shipped.segment_retention, bare.segment_retention);
+  EXPECT_EQ(shipped.trim, bare.trim);
+  EXPECT_EQ(shipped.bus.retention, bare.bus.retention);
+}
+
+Result<NodeSettings> LoadText(const std::string& text) {
+  testing::TempDir dir;
+  const std::string path = (dir / "runnel.yml").string();
+  EXPECT_TRUE(WriteFileAtomically(path, AsBytes(text)).ok());
+  return LoadSettings(path);
+}
+
+TEST(ArchiveKeys, StandAtDatabasesReplicasAndByThemselves) {
+  Result<NodeSettings> settings = LoadText(
+      "defaults:\n  retention: 48h\n  segment-interval: 2s\n"
+      "dbs:\n  - path: /a.db\n    bus: file:///bus/a\n    archive: file:///archive/a\n    levels: [1s, 2s, 3s]\n"
+      "replicas:\n  - bus: file:///bus/b\n    path: /b.db\n    archive: s3://bucket/b\n    trim-log: false\n"
+      "archives:\n  - bus: file:///bus/c\n    archive: nats://host/BUCKET\n    segment-retention: 1h\n"
+      "    archive-credentials:\n      user: me\n");
+  ASSERT_TRUE(settings.ok()) << settings.error().message();
+  ASSERT_EQ(settings->publisher_archives.size(), 1u);
+  const archive::ArchiveConfig& a = settings->publisher_archives[0];
+  EXPECT_EQ(a.name, "a");
+  EXPECT_EQ(a.bus_url, "file:///bus/a");
+  EXPECT_EQ(a.level_intervals[1], std::chrono::seconds(2));
+  EXPECT_EQ(a.retention, std::chrono::hours(48));
+  EXPECT_EQ(a.segment_retention, std::chrono::hours(48));
+  ASSERT_EQ(settings->subscriber_archives.size(), 1u);
+  EXPECT_FALSE(settings->subscriber_archives[0].trim);
+  ASSERT_EQ(settings->archives.size(), 1u);
+  EXPECT_EQ(settings->archives[0].segment_retention, std::chrono::hours(1));
+  EXPECT_EQ(settings->archives[0].segment_interval, std::chrono::seconds(2));
+  EXPECT_EQ(settings->archives[0].store.credentials.user, "me");
+}
+
+TEST(ArchiveKeys, AreRefusedWithWhatIsWrong) {
+  const std::string entry = "archives:\n  - bus: file:///bus/c\n    archive: ";
+  for (const auto& [text, hint] : {std::pair<std::string, std::string>{entry + "ftp://x\n", "archive"},
+                                   {entry + "file:///a\n    levels: [5m, 1m, 1h]\n", "longer"},
+                                   {entry + "file:///a\n    levels: [5m]\n", "three"},
+                                   {entry + "file:///a\n    segments: 1\n", "segments"},
+                                   {"archives:\n  - bus: file:///bus/c\n", "archive"}}) {
+    Result<NodeSettings> settings = LoadText(text);
+    ASSERT_FALSE(settings.ok()) << text;
+    EXPECT_EQ(settings.code(), Errc::kInvalid);
+    EXPECT_NE(settings.error().message().find(hint), std::string::npos) << settings.error().message();
+  }
 }
 
 }  // namespace
