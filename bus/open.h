@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bus/bus.h"
+#include "bus/shared.h"
 #include "bus/url.h"
 
 namespace runnel::bus {
@@ -30,6 +31,7 @@ struct OpenOptions {
   std::chrono::hours retention{168};  // of a log this process creates: age after which its messages may go
   bool force = false;                 // accept a log with dangerous settings
   std::chrono::milliseconds connect_timeout{5000};
+  std::shared_ptr<Shared> shared;  // connections shared with the other logs opened with it; null: none are
 };
 
 // file:///dir/NAME, nats://[user:password@]host[:port][,host...]/NAME, tls://..., kafka://host[:port][,host...]/NAME.

@@ -5,7 +5,8 @@
 namespace runnel::publisher {
 
 Node::Node(NodeConfig config) : config_(std::move(config)) {
-  for (const DatabaseConfig& database : config_.databases) {
+  for (DatabaseConfig database : config_.databases) {
+    database.bus.shared = shared_;
     databases_.push_back(std::make_unique<DatabasePublisher>(database, config_.node_name, hub_));
   }
 }

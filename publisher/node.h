@@ -28,11 +28,14 @@ class Node {
   Status Wait(std::stop_token stop);
 
   std::vector<DatabaseSnapshot> Snapshots() const;
+  // Numbers of the buses the logs lie on.
+  std::vector<bus::Statistic> BusStatistics() const { return shared_->Statistics(); }
 
  private:
   void Ended(const Status& status);
 
   const NodeConfig config_;
+  const std::shared_ptr<bus::Shared> shared_ = std::make_shared<bus::Shared>();
   WakeHub hub_;
   std::vector<std::unique_ptr<DatabasePublisher>> databases_;
   std::vector<std::jthread> threads_;

@@ -6,7 +6,10 @@
 namespace runnel::subscriber {
 
 Node::Node(NodeConfig config) : config_(std::move(config)) {
-  for (const ReplicaConfig& replica : config_.replicas) followers_.push_back(std::make_unique<Follower>(replica));
+  for (ReplicaConfig replica : config_.replicas) {
+    replica.bus.shared = shared_;
+    followers_.push_back(std::make_unique<Follower>(std::move(replica)));
+  }
 }
 
 Node::~Node() = default;

@@ -26,6 +26,8 @@ class Node {
   Status Wait(std::stop_token stop);
 
   std::vector<FollowerSnapshot> Snapshots() const;
+  // Numbers of the buses the logs lie on.
+  std::vector<bus::Statistic> BusStatistics() const { return shared_->Statistics(); }
   // nullptr: no replica of that name.
   Follower* Find(std::string_view name);
 
@@ -33,6 +35,7 @@ class Node {
   void Ended(const Status& status);
 
   const NodeConfig config_;
+  const std::shared_ptr<bus::Shared> shared_ = std::make_shared<bus::Shared>();
   std::vector<std::unique_ptr<Follower>> followers_;
   std::vector<std::jthread> threads_;
 

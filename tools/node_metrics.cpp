@@ -71,4 +71,14 @@ void UpdateMetrics(Metrics& metrics, const subscriber::FollowerSnapshot& s) {
         s.replica.refused_commits);
 }
 
+void UpdateMetrics(Metrics& metrics, const std::vector<bus::Statistic>& statistics) {
+  for (const bus::Statistic& one : statistics) {
+    if (one.is_total) {
+      metrics.AddCounter("runnel_" + one.name, one.help, one.labels).RaiseTo(one.value);
+    } else {
+      metrics.AddGauge("runnel_" + one.name, one.help, one.labels).Set(one.value);
+    }
+  }
+}
+
 }  // namespace runnel::tools

@@ -63,6 +63,7 @@ NodeView ViewOf(const publisher::Node& node, const std::string& name) {
   };
   view.update_metrics = [&node](Metrics& metrics) {
     for (const publisher::DatabaseSnapshot& snapshot : node.Snapshots()) UpdateMetrics(metrics, snapshot);
+    UpdateMetrics(metrics, node.BusStatistics());
   };
   return view;
 }

@@ -61,6 +61,7 @@ NodeView ViewOf(subscriber::Node& node, const NodeSettings& settings) {
   };
   view.update_metrics = [&node](Metrics& metrics) {
     for (const subscriber::FollowerSnapshot& snapshot : node.Snapshots()) UpdateMetrics(metrics, snapshot);
+    UpdateMetrics(metrics, node.BusStatistics());
   };
   return view;
 }

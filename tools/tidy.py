@@ -61,7 +61,8 @@ LIBRARIES = (
     (r"google/protobuf/.*|envelope\.pb\.h", ("bus/envelope",)),
     (r"lz4.*|isa-l.*", ("ltx/format/", "bus/file/")),
     (r"CLI/.*", ("tools/",)),
-    (r"nlohmann/.*", ("tools/", "bus/nats/", "subscriber/feed/", "subscriber/archive/", "publisher/", "subscriber/")),
+    (r"nlohmann/.*", ("tools/", "bus/nats/", "bus/kafka/",
+                      "subscriber/feed/", "subscriber/archive/", "publisher/", "subscriber/")),
     (r"format|expected|source_location", ()),  # g++ 12 or clang 14 has not got it
 )
 

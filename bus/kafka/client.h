@@ -15,11 +15,15 @@
 
 #include "bus/kafka/endpoint.h"
 #include "bus/kafka/handles.h"
+#include "bus/kafka/statistics.h"
 #include "ltx/base/result.h"
 #include "ltx/base/sync.h"
 #include "ltx/base/time.h"
 
 namespace runnel::bus::kafka {
+
+// A frozen broker is given up after this, not after the library's 60 s.
+inline constexpr std::chrono::milliseconds kSocketTimeout(5000);
 
 class Client {
  public:
@@ -29,18 +33,19 @@ class Client {
 
   struct Options {
     rd_kafka_type_t type = RD_KAFKA_CONSUMER;
-    Properties properties;  // on top of those of the endpoint
+    Properties properties;  // on top of those of the servers
     OnDelivery on_delivery;
+    bool statistics = false;  // kept from time to time; of a client that is polled
   };
 
   // No connection is made. Errors: kInvalid (librdkafka does not take a property: an unreadable TLS file, ...).
-  static Result<std::unique_ptr<Client>> Make(const Endpoint& endpoint, Options options);
+  static Result<std::unique_ptr<Client>> Make(const Servers& servers, Options options);
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
   rd_kafka_t* get() const { return handle_.get(); }
-  const Endpoint& endpoint() const { return endpoint_; }
-  int timeout_ms() const { return static_cast<int>(endpoint_.timeout.count()); }
+  std::chrono::milliseconds timeout() const { return servers_.timeout; }
+  int timeout_ms() const { return static_cast<int>(servers_.timeout.count()); }
 
   // Lets librdkafka deliver what it has to say (errors; of producers also deliveries), waiting up to `wait` for it.
   void Poll(std::chrono::milliseconds wait) { rd_kafka_poll(get(), static_cast<int>(wait.count())); }
@@ -49,27 +54,32 @@ class Client {
   bool all_brokers_down() const { return all_brokers_down_; }
   void HeardFromBroker() { all_brokers_down_ = false; }
 
+  // As of the last time librdkafka told them; all 0 without Options::statistics.
+  ClientNumbers numbers() const;
+
   // The error of an operation, with the newest words of librdkafka. kInvalid: credentials or permissions; kNotFound: no
   // such topic; kTimeout never; else kUnavailable.
   Error MakeError(std::string_view what, rd_kafka_resp_err_t code);
   Error MakeError(std::string_view what, const rd_kafka_error_t& error);
 
-  // The topic as the cluster knows it, waiting for the cluster up to the endpoint's timeout. Errors: as MakeError.
+  // The topic as the cluster knows it, waiting for the cluster up to its time-out. Errors: as MakeError.
   Result<MetadataHandle> AskMetadata(rd_kafka_topic_t* topic);
 
  private:
-  Client(const Endpoint& endpoint, OnDelivery on_delivery)
-      : endpoint_(endpoint), on_delivery_(std::move(on_delivery)) {}
+  Client(Servers servers, OnDelivery on_delivery)
+      : servers_(std::move(servers)), on_delivery_(std::move(on_delivery)) {}
   void NoteError(rd_kafka_resp_err_t code, const char* reason);
+  void NoteStatistics(std::string_view json);
   bool refused() const;
   Error Describe(std::string_view what, rd_kafka_resp_err_t code, std::string_view text);
 
-  const Endpoint endpoint_;
+  const Servers servers_;
   const OnDelivery on_delivery_;
   std::atomic<bool> all_brokers_down_ = false;
   mutable Mutex mutex_;
   rd_kafka_resp_err_t last_code_ GUARDED_BY(mutex_) = RD_KAFKA_RESP_ERR_NO_ERROR;
   std::string last_reason_ GUARDED_BY(mutex_);
+  ClientNumbers numbers_ GUARDED_BY(mutex_);
   // Last: its threads call into the members above until it is gone.
   ClientHandle handle_;
 };

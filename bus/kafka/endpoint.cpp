@@ -22,6 +22,17 @@ bool OneOf(std::string_view value, const std::array<std::string_view, kCount>& a
   return std::find(allowed.begin(), allowed.end(), value) != allowed.end();
 }
 
+constexpr uint64_t kTransactionMsMin = 1000;
+constexpr uint64_t kTransactionMsMax = 900'000;  // brokers refuse more (transaction.max.timeout.ms)
+
+Result<uint64_t> Number(const std::string& key, const std::string& value, uint64_t min, uint64_t max) {
+  uint64_t number = 0;
+  const char* end = value.data() + value.size();
+  const auto [stop, err] = std::from_chars(value.data(), end, number);
+  if (err == std::errc() && stop == end && number >= min && number <= max) return number;
+  return Invalid(fmt::format("{} is not a number from {} to {}", key, min, max));
+}
+
 Status TakeQuery(const Url& url, Endpoint& endpoint) {
   for (const auto& [key, value] : url.query) {
     if (key == "security.protocol") {
@@ -37,16 +48,15 @@ Status TakeQuery(const Url& url, Endpoint& endpoint) {
       if (value != "marker" && value != "transactional") return Invalid("fencing is neither marker nor transactional");
       endpoint.fencing = value == "transactional" ? Fencing::kTransactional : Fencing::kMarker;
     } else if (key == "max.message.bytes") {
-      const char* end = value.data() + value.size();
-      const auto [stop, err] = std::from_chars(value.data(), end, endpoint.message_bytes_max);
-      if (err != std::errc() || stop != end || endpoint.message_bytes_max < kMessageBytesMin ||
-          endpoint.message_bytes_max > kMessageBytesMax) {
-        return Invalid(
-            fmt::format("max.message.bytes is not a number from {} to {}", kMessageBytesMin, kMessageBytesMax));
-      }
+      TRY_ASSIGN(endpoint.message_bytes_max, Number(key, value, kMessageBytesMin, kMessageBytesMax));
+    } else if (key == "transaction.timeout.ms") {
+      TRY_ASSIGN(const uint64_t timeout_ms, Number(key, value, kTransactionMsMin, kTransactionMsMax));
+      endpoint.transaction_timeout = std::chrono::milliseconds(timeout_ms);
     } else {
       return Invalid(fmt::format(
-          "unknown parameter '{}'; known: security.protocol, sasl.mechanism, fencing, max.message.bytes", key));
+          "unknown parameter '{}'; known: security.protocol, sasl.mechanism, fencing, transaction.timeout.ms, "
+          "max.message.bytes",
+          key));
     }
   }
   return Ok();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <random>
 
 #include "bus/kafka/kafka_reader.h"
@@ -52,7 +53,8 @@ uint64_t TopicBytesMax(const TopicFacts& facts) {
 
 class KafkaLog : public Log {
  public:
-  KafkaLog(std::string database, Endpoint endpoint) : database_(std::move(database)), endpoint_(std::move(endpoint)) {}
+  KafkaLog(std::string database, Endpoint endpoint, std::shared_ptr<Cluster> cluster)
+      : database_(std::move(database)), endpoint_(std::move(endpoint)), cluster_(std::move(cluster)) {}
 
   Result<LogInfo> Info() override;
   Status Create() override;
@@ -79,14 +81,24 @@ class KafkaLog : public Log {
   // The end of the log and the last record in front of it.
   Result<View> LookAtTail(Inspector& inspector) const;
   Result<View> LookFrom(Inspector& inspector, Offset from) const;
+  // Whether the marker counts.
+  using PlaceMarker = std::function<Result<bool>(const Stamp& stamp, const std::string& marker)>;
+  Result<bool> PlaceMarkerInTransaction(Inspector& inspector, Producer& producer, const Stamp& stamp,
+                                        const std::string& marker, std::stop_token stop) const;
   // One attempt; nullopt when the log moved between the look and the marker.
-  Result<std::optional<Place>> TryTakeOver(Inspector& inspector, Producer& producer, const TakeOverDecision& decision,
-                                           uint64_t payload_bytes_max, std::stop_token stop) const;
-  Result<bool> PlaceMarker(Inspector& inspector, Producer& producer, const Stamp& stamp, const std::string& marker,
-                           std::stop_token stop) const;
+  Result<std::optional<Place>> TryTakeOver(Inspector& inspector, const PlaceMarker& place_marker,
+                                           const TakeOverDecision& decision, uint64_t topic_bytes_max) const;
+  Result<std::unique_ptr<LogWriter>> TakeOverByMarker(Inspector& inspector, uint64_t topic_bytes_max,
+                                                      const TakeOverDecision& decision, WriterOptions options,
+                                                      std::stop_token stop) const;
+  Result<std::unique_ptr<LogWriter>> TakeOverByTransaction(Inspector& inspector, uint64_t topic_bytes_max,
+                                                           const TakeOverDecision& decision, WriterOptions options,
+                                                           std::stop_token stop) const;
+  Error Moving() const;
 
   const std::string database_;
   const Endpoint endpoint_;
+  const std::shared_ptr<Cluster> cluster_;
   Mutex mutex_;
   std::unique_ptr<Inspector> inspector_ GUARDED_BY(mutex_);  // made once, then it stays
 };
@@ -94,7 +106,7 @@ class KafkaLog : public Log {
 Result<Inspector*> KafkaLog::Control() {
   const MutexLock lock(mutex_);
   if (inspector_ == nullptr) {
-    TRY_ASSIGN(inspector_, Inspector::Make(endpoint_));
+    TRY_ASSIGN(inspector_, Inspector::Make(endpoint_, cluster_));
   }
   return inspector_.get();
 }
@@ -158,7 +170,7 @@ Result<LogInfo> KafkaLog::Info() {
   info.first_seq = first.record->message.seq;
   info.message_count = info.last_seq.raw() - info.first_seq.raw() + 1;
   // Kafka tells sizes only to administrators of the brokers: the size of the newest message times their number.
-  info.bytes = info.message_count * (last.record->message.payload.size() + kStampBytes);
+  info.bytes = info.message_count * (last.record->message.payload.size() + kStampBytesMax);
   return info;
 }
 
@@ -167,7 +179,7 @@ Status KafkaLog::Create() {
   const Result<TopicFacts> existing = inspector->Facts();
   if (existing.ok()) return RefuseDangers(*existing);
   if (existing.code() != Errc::kNotFound) return existing.error();
-  const Status created = CreateTopic(inspector->client(), inspector->topic());
+  const Status created = CreateTopic(inspector->client(), inspector->topic(), endpoint_);
   // kConflict: another process was faster, perhaps with other settings; they are judged below like ours.
   if (!created.ok() && created.code() != Errc::kConflict) return created;
   TRY_ASSIGN(const TopicFacts made, inspector->Facts());
@@ -188,13 +200,8 @@ Result<std::optional<Message>> KafkaLog::Get(StreamSeq seq) {
   return TailOf(std::move(view));
 }
 
-// Whether the marker counts.
-Result<bool> KafkaLog::PlaceMarker(Inspector& inspector, Producer& producer, const Stamp& stamp,
-                                   const std::string& marker, std::stop_token stop) const {
-  if (endpoint_.fencing == Fencing::kMarker) {
-    TRY_ASSIGN(const Offset offset, producer.SendAndWait(stamp, marker));
-    return offset == stamp.offset;
-  }
+Result<bool> KafkaLog::PlaceMarkerInTransaction(Inspector& inspector, Producer& producer, const Stamp& stamp,
+                                                const std::string& marker, std::stop_token stop) const {
   TRY(producer.Begin());
   const Result<Offset> offset = producer.SendAndWait(stamp, marker);
   if (!offset.ok() || *offset != stamp.offset) {
@@ -207,27 +214,27 @@ Result<bool> KafkaLog::PlaceMarker(Inspector& inspector, Producer& producer, con
   return true;
 }
 
-Result<std::optional<Place>> KafkaLog::TryTakeOver(Inspector& inspector, Producer& producer,
-                                                   const TakeOverDecision& decision, uint64_t payload_bytes_max,
-                                                   std::stop_token stop) const {
+Result<std::optional<Place>> KafkaLog::TryTakeOver(Inspector& inspector, const PlaceMarker& place_marker,
+                                                   const TakeOverDecision& decision, uint64_t topic_bytes_max) const {
   TRY_ASSIGN(View view, LookAtTail(inspector));
   Place place;
   place.next = view.marks.end;
   place.leadership = RandomLeadership();
-  place.payload_bytes_max = payload_bytes_max;
+  place.topic_bytes_max = topic_bytes_max;
+  place.payload_bytes_max = topic_bytes_max > kHeadroomBytes ? topic_bytes_max - kHeadroomBytes : 0;
   if (view.record.has_value()) place.previous = view.record->stamp.id();
   TRY_ASSIGN(const std::optional<std::string> marker, decision(TailOf(std::move(view))));
   if (!marker.has_value()) return std::optional<Place>(place);
-  if (marker->size() > payload_bytes_max) {
+  if (marker->size() > place.payload_bytes_max) {
     return Error(Errc::kInvalid, fmt::format("marker of {} bytes, topic {} takes {}", marker->size(), endpoint_.topic,
-                                             payload_bytes_max));
+                                             place.payload_bytes_max));
   }
   Stamp stamp;
   stamp.is_marker = true;
   stamp.offset = place.next;
   stamp.leadership = place.leadership;
   stamp.previous = place.previous;
-  TRY_ASSIGN(const bool counts, PlaceMarker(inspector, producer, stamp, *marker, stop));
+  TRY_ASSIGN(const bool counts, place_marker(stamp, *marker));
   if (!counts) return std::optional<Place>();
   place.previous = stamp.id();
   place.has_marker = true;
@@ -241,42 +248,66 @@ Result<std::unique_ptr<LogWriter>> KafkaLog::TakeOver(const TakeOverDecision& de
   TRY_ASSIGN(Inspector* const inspector, Control());
   TRY_ASSIGN(const TopicFacts facts, inspector->Facts());
   TRY(RefuseDangers(facts));
-  const bool transactional = endpoint_.fencing == Fencing::kTransactional;
-  const uint64_t topic_bytes_max = TopicBytesMax(facts);
-  const uint64_t payload_bytes_max = topic_bytes_max > kHeadroomBytes ? topic_bytes_max - kHeadroomBytes : 0;
-  const Producer::Options producer_options{topic_bytes_max, options.inflight_messages_max, options.inflight_bytes_max};
-  if (transactional) {
-    // Beginning transactions fences the present leader: asked first, so that a takeover that gives up leaves it alone.
-    TRY_ASSIGN(View view, LookAtTail(*inspector));
-    TRY_ASSIGN(const std::optional<std::string> marker, decision(TailOf(std::move(view))));
-  }
-  std::unique_ptr<Producer> producer;
+  if (endpoint_.fencing == Fencing::kMarker)
+    return TakeOverByMarker(*inspector, TopicBytesMax(facts), decision, std::move(options), stop);
+  return TakeOverByTransaction(*inspector, TopicBytesMax(facts), decision, std::move(options), stop);
+}
+
+Result<std::unique_ptr<LogWriter>> KafkaLog::TakeOverByMarker(Inspector& inspector, uint64_t topic_bytes_max,
+                                                              const TakeOverDecision& decision, WriterOptions options,
+                                                              std::stop_token stop) const {
+  TRY_ASSIGN(std::unique_ptr<Lane> lane, cluster_->LeaseLane(endpoint_.topic, topic_bytes_max));
+  const PlaceMarker place_marker = [&](const Stamp& stamp, const std::string& marker) -> Result<bool> {
+    TRY_ASSIGN(const Offset offset, lane->SendAndWait(stamp, marker));
+    return offset == stamp.offset;
+  };
   for (int i = 0; i < kTakeOverTries; ++i) {
-    if (i > 0)
-      TRY(SleepUntil(DeadlineIn(PauseForRivals(i, transactional ? kTransactionPauseMsMax : kPauseMsMax)), stop));
+    if (i > 0) TRY(SleepUntil(DeadlineIn(PauseForRivals(i, kPauseMsMax)), stop));
     if (stop.stop_requested()) return Error(Errc::kCancelled, "take over topic " + endpoint_.topic);
-    if (i == 1 && !transactional) {
+    if (i == 1) {
       // Perhaps the open transaction of an earlier writer of the other kind lies behind the end that is visible: abort
-      // it.
-      TRY_ASSIGN(const std::unique_ptr<Producer> ends_transactions,
-                 Producer::Open(endpoint_, Fencing::kTransactional, producer_options));
+      // it. Who may not do that (it takes rights on the transactional id) can still wait for its time-out.
+      const Result<std::unique_ptr<Producer>> ends_transactions =
+          Producer::Open(endpoint_, {topic_bytes_max, options.inflight_messages_max, options.inflight_bytes_max});
     }
+    TRY_ASSIGN(const std::optional<Place> place, TryTakeOver(inspector, place_marker, decision, topic_bytes_max));
+    if (!place.has_value()) continue;
+    return std::unique_ptr<LogWriter>(std::make_unique<PlainWriter>(inspector, std::move(lane), *place, options));
+  }
+  return Moving();
+}
+
+Result<std::unique_ptr<LogWriter>> KafkaLog::TakeOverByTransaction(Inspector& inspector, uint64_t topic_bytes_max,
+                                                                   const TakeOverDecision& decision,
+                                                                   WriterOptions options, std::stop_token stop) const {
+  // Beginning transactions fences the present leader: asked first, so that a takeover that gives up leaves it alone.
+  TRY_ASSIGN(View view, LookAtTail(inspector));
+  TRY_ASSIGN(const std::optional<std::string> asked, decision(TailOf(std::move(view))));
+  std::unique_ptr<Producer> producer;
+  const PlaceMarker place_marker = [&](const Stamp& stamp, const std::string& marker) {
+    return PlaceMarkerInTransaction(inspector, *producer, stamp, marker, stop);
+  };
+  for (int i = 0; i < kTakeOverTries; ++i) {
+    if (i > 0) TRY(SleepUntil(DeadlineIn(PauseForRivals(i, kTransactionPauseMsMax)), stop));
+    if (stop.stop_requested()) return Error(Errc::kCancelled, "take over topic " + endpoint_.topic);
     if (producer == nullptr) {
-      TRY_ASSIGN(producer, Producer::Open(endpoint_, endpoint_.fencing, producer_options));
+      TRY_ASSIGN(producer, Producer::Open(endpoint_, {topic_bytes_max, options.inflight_messages_max,
+                                                      options.inflight_bytes_max}));
     }
-    Result<std::optional<Place>> place = TryTakeOver(*inspector, *producer, decision, payload_bytes_max, stop);
+    const Result<std::optional<Place>> place = TryTakeOver(inspector, place_marker, decision, topic_bytes_max);
     if (!place.ok()) {
       if (!producer->fenced()) return place.error();
       producer.reset();  // by a rival in the same position
       continue;
     }
     if (!place->has_value()) continue;
-    if (transactional) {
-      return std::unique_ptr<LogWriter>(
-          std::make_unique<TransactionalWriter>(*inspector, std::move(producer), **place, options));
-    }
-    return std::unique_ptr<LogWriter>(std::make_unique<PlainWriter>(*inspector, std::move(producer), **place, options));
+    return std::unique_ptr<LogWriter>(
+        std::make_unique<TransactionalWriter>(inspector, std::move(producer), **place, options));
   }
+  return Moving();
+}
+
+Error KafkaLog::Moving() const {
   return Error(Errc::kUnavailable, fmt::format("topic {}: the log moved during each of {} tries to take it over",
                                                endpoint_.topic, kTakeOverTries));
 }
@@ -294,7 +325,7 @@ Status KafkaLog::TrimBefore(StreamSeq seq) {
   TRY_ASSIGN(const Watermarks marks, inspector->Marks());
   const Offset before = std::min(OffsetOf(std::max(seq, StreamSeq(1))), marks.end);
   if (before <= marks.low) return Ok();
-  return DeleteRecordsBefore(inspector->client(), before);
+  return DeleteRecordsBefore(inspector->client(), endpoint_.topic, before);
 }
 
 }  // namespace
@@ -304,7 +335,8 @@ namespace runnel::bus {
 
 Result<std::unique_ptr<Log>> OpenKafkaLog(const Url& url, const OpenOptions& options) {
   TRY_ASSIGN(kafka::Endpoint endpoint, kafka::MakeEndpoint(url, options));
-  return std::unique_ptr<Log>(std::make_unique<kafka::KafkaLog>(url.name, std::move(endpoint)));
+  std::shared_ptr<kafka::Cluster> cluster = kafka::Cluster::Of(endpoint.servers(), options.shared.get());
+  return std::unique_ptr<Log>(std::make_unique<kafka::KafkaLog>(url.name, std::move(endpoint), std::move(cluster)));
 }
 
 }  // namespace runnel::bus

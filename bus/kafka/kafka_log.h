@@ -5,8 +5,7 @@
 // acknowledged message is on min.insync.replicas brokers; Kafka does not sync it to disk unless told to
 // (log.flush.interval.messages).
 //
-// No connection is made before the first call needs one. Clients: one for this object's own questions, one per writer,
-// one per reader; each has a thread per known broker and two more.
+// No connection is made before the first call needs one. Logs of one process share clients (bus/kafka/cluster.h).
 #pragma once
 
 #include <memory>

@@ -10,8 +10,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr int kPrefetchKbytes = 8 << 10;
-constexpr int kFetchBytes = 4 << 20;
 // The longest sleep without a look at the library's errors.
 constexpr milliseconds kSlice(100);
 // A broker that has just started may not know its topics yet: a topic is gone when it stays unknown for this long.
@@ -20,26 +18,21 @@ constexpr milliseconds kMissingMax(3000);
 }  // namespace
 
 Result<std::unique_ptr<LogReader>> KafkaReader::Open(Inspector& inspector, StartAt start) {
-  const Endpoint& endpoint = inspector.client().endpoint();
-  Client::Options options;
-  options.type = RD_KAFKA_CONSUMER;
-  options.properties = {{"isolation.level", "read_committed"},
-                        // Never jump: a place that is gone is an error to be told.
-                        {"auto.offset.reset", "error"},
-                        {"allow.auto.create.topics", "false"},
-                        {"fetch.error.backoff.ms", "50"},
-                        {"fetch.message.max.bytes", std::to_string(kFetchBytes)},
-                        {"queued.max.messages.kbytes", std::to_string(kPrefetchKbytes)}};
-  TRY_ASSIGN(std::unique_ptr<Client> client, Client::Make(endpoint, std::move(options)));
-  TopicHandle topic(rd_kafka_topic_new(client->get(), endpoint.topic.c_str(), nullptr));
-  if (topic == nullptr) return Error(Errc::kInvalid, "kafka: topic name " + endpoint.topic);
-  std::unique_ptr<KafkaReader> reader(new KafkaReader(std::move(client), std::move(topic)));
+  const std::string& name = inspector.endpoint().topic;
+  TRY_ASSIGN(std::unique_ptr<Cluster::Lease> lease, inspector.cluster().LeaseReader(name));
+  TopicHandle topic(rd_kafka_topic_new(lease->client().get(), name.c_str(), nullptr));
+  if (topic == nullptr) return Error(Errc::kInvalid, "kafka: topic name " + name);
+  std::unique_ptr<KafkaReader> reader(new KafkaReader(name, std::move(lease), std::move(topic)));
   TRY(reader->Start(inspector, start));
   return std::unique_ptr<LogReader>(std::move(reader));
 }
 
-KafkaReader::KafkaReader(std::unique_ptr<Client> client, TopicHandle topic)
-    : client_(std::move(client)), topic_(std::move(topic)), queue_(rd_kafka_queue_new(client_->get())) {}
+KafkaReader::KafkaReader(std::string topic_name, std::unique_ptr<Cluster::Lease> lease, TopicHandle topic)
+    : topic_name_(std::move(topic_name)),
+      lease_(std::move(lease)),
+      client_(&lease_->client()),
+      topic_(std::move(topic)),
+      queue_(rd_kafka_queue_new(client_->get())) {}
 
 KafkaReader::~KafkaReader() {
   if (started_) rd_kafka_consume_stop(topic_.get(), 0);
@@ -59,12 +52,12 @@ Status KafkaReader::Start(Inspector& inspector, const StartAt& start) {
   if (const FromTime* time = std::get_if<FromTime>(&start)) {
     not_before_ = time->time;
     const int64_t time_ms = std::chrono::ceil<milliseconds>(time->time.time_since_epoch()).count();
-    TRY_ASSIGN(from, AskOffsetAtTime(inspector.client(), std::max<int64_t>(0, time_ms)));
+    TRY_ASSIGN(from, AskOffsetAtTime(inspector.client(), topic_name_, std::max<int64_t>(0, time_ms)));
   }
   // Asked first: else the consumer would wait for its next regular look at the cluster.
   TRY_ASSIGN(const MetadataHandle metadata, client_->AskMetadata(topic_.get()));
   if (rd_kafka_consume_start_queue(topic_.get(), 0, from, queue_.get()) != 0) {
-    return client_->MakeError("read topic " + client_->endpoint().topic, rd_kafka_last_error());
+    return client_->MakeError("read topic " + topic_name_, rd_kafka_last_error());
   }
   started_ = true;
   return Ok();
@@ -74,7 +67,7 @@ Result<Message> KafkaReader::Next(SteadyTime deadline, std::stop_token stop) {
   const std::stop_callback wake(stop, [this] { rd_kafka_queue_yield(queue_.get()); });
   while (true) {
     if (gap_.has_value()) return *gap_;
-    if (stop.stop_requested()) return Error(Errc::kCancelled, "read topic " + client_->endpoint().topic);
+    if (stop.stop_requested()) return Error(Errc::kCancelled, "read topic " + topic_name_);
     MessageHandle message(rd_kafka_consume_queue(queue_.get(), 0));
     if (message == nullptr) {
       client_->Poll(milliseconds(0));
@@ -101,11 +94,14 @@ Result<std::optional<Message>> KafkaReader::Take(const rd_kafka_message_t& messa
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
       if (!missing_since_.has_value()) missing_since_ = steady_clock::now();
       return std::optional<Message>();
-    default: return client_->MakeError("read topic " + client_->endpoint().topic, message.err);
+    default: return client_->MakeError("read topic " + topic_name_, message.err);
   }
   client_->HeardFromBroker();
   std::optional<Record> record = TakeRecord(message);
-  if (!record.has_value()) return std::optional<Message>();
+  if (!record.has_value()) {
+    lease_->cluster().CountPassedOver();
+    return std::optional<Message>();
+  }
   const RecordId previous = record->stamp.previous;
   // A marker in a log that was trimmed to nothing names no record; what was trimmed before we read it was told by the
   // broker.
@@ -132,7 +128,7 @@ Status KafkaReader::CheckTopicExists() {
 }
 
 Error KafkaReader::Gap(std::string reason) {
-  gap_ = Error(Errc::kGap, fmt::format("topic {}: {}", client_->endpoint().topic, reason));
+  gap_ = Error(Errc::kGap, fmt::format("topic {}: {}", topic_name_, reason));
   return *gap_;
 }
 
@@ -141,7 +137,7 @@ Error KafkaReader::AtDeadline() {
     const Result<MetadataHandle> answer = client_->AskMetadata(topic_.get());
     if (!answer.ok()) return answer.error().As(Errc::kUnavailable);
   }
-  return Error(Errc::kTimeout, "no message in topic " + client_->endpoint().topic);
+  return Error(Errc::kTimeout, "no message in topic " + topic_name_);
 }
 
 }  // namespace runnel::bus::kafka

@@ -1,4 +1,4 @@
-// The reading end of a Kafka log: one consumer without a group, on a client of its own.
+// The reading end of a Kafka log: one consumer without a group, on a client that readers of other logs may use as well.
 //
 // I1  Only records that count are handed out (bus/kafka/stamp.h): displaced and foreign ones are passed over.
 // I2  A record that does not name the last one handed out as the one before it is a gap: something is lost, or the
@@ -22,7 +22,8 @@ namespace runnel::bus::kafka {
 
 class KafkaReader : public LogReader {
  public:
-  // `inspector` is used during the call only. Errors: kNotFound, kUnavailable, kInvalid.
+  // `inspector` is used during the call only; its cluster outlives the reader. Errors: kNotFound, kUnavailable,
+  // kInvalid.
   static Result<std::unique_ptr<LogReader>> Open(Inspector& inspector, StartAt start);
   ~KafkaReader() override;
 
@@ -31,7 +32,7 @@ class KafkaReader : public LogReader {
   Result<Message> Next(SteadyTime deadline, std::stop_token stop) override;
 
  private:
-  KafkaReader(std::unique_ptr<Client> client, TopicHandle topic);
+  KafkaReader(std::string topic_name, std::unique_ptr<Cluster::Lease> lease, TopicHandle topic);
   Status Start(Inspector& inspector, const StartAt& start);
   // nullopt: nothing to hand out.
   Result<std::optional<Message>> Take(const rd_kafka_message_t& message);
@@ -39,7 +40,9 @@ class KafkaReader : public LogReader {
   Error Gap(std::string reason);
   Error AtDeadline();
 
-  const std::unique_ptr<Client> client_;
+  const std::string topic_name_;
+  const std::unique_ptr<Cluster::Lease> lease_;
+  Client* const client_;  // the lease's
   const TopicHandle topic_;
   const QueueHandle queue_;
   bool started_ = false;

@@ -9,7 +9,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kPollWait(500);
 // How long the oldest message may be on its way, over restarts of brokers and changes of leaders, before the writer
 // gives up.
 constexpr std::chrono::seconds kAckAgeMax(30);
@@ -18,52 +17,48 @@ constexpr int kReseatsMax = 10;
 
 }  // namespace
 
-PlainWriter::PlainWriter(Inspector& inspector, std::unique_ptr<Producer> producer, const Place& place,
+PlainWriter::PlainWriter(Inspector& inspector, std::unique_ptr<Lane> lane, const Place& place,
                          const WriterOptions& options)
     : place_(place),
       inspector_(inspector),
-      producer_options_(producer->options()),
-      window_(options, StreamSeq(place.previous.seq), inspector.client().endpoint().topic),
-      last_(place.previous),
+      window_(options, StreamSeq(place.previous.seq), inspector.endpoint().topic),
       base_(place.next - 1),
-      previous_(place.previous) {
-  UseProducer(std::move(producer));
-  thread_ = std::jthread([this](std::stop_token stop) { PollLoop(stop); });
-  pthread_setname_np(thread_.native_handle(), "kafka-acks");
+      previous_(place.previous),
+      last_(place.previous),
+      lane_(std::move(lane)) {
+  Listen(*lane_);
 }
 
 PlainWriter::~PlainWriter() {
-  thread_.request_stop();
-  thread_.join();
-  if (producer_ != nullptr) producer_->Drop();
-}
-
-void PlainWriter::UseProducer(std::unique_ptr<Producer> producer) {
-  if (producer != nullptr)
-    producer->SetOnDelivery([this](const Producer::Delivery& delivery) { OnDelivery(delivery); });
-  std::unique_ptr<Producer> old;
   {
     const MutexLock lock(mutex_);
-    old = std::exchange(producer_, std::move(producer));
+    dead_ = true;  // no repair begins any more
   }
-  // The old one ends here, outside the lock: it joins its threads.
+  repair_ = {};  // asks it to stop, and waits for it
+  if (lane_ == nullptr) return;
+  lane_->Listen({});
+  lane_->Drop();
+}
+
+void PlainWriter::Listen(Lane& lane) {
+  lane.Listen(LaneEvents{[this](const Producer::Delivery& delivery) { OnDelivery(delivery); }, [this] { OnPolled(); }});
 }
 
 Status PlainWriter::Append(std::string payload, std::stop_token stop) {
   if (payload.size() > place_.payload_bytes_max) {
     return Error(Errc::kInvalid, fmt::format("message of {} bytes, topic {} takes {}", payload.size(),
-                                             inspector_.client().endpoint().topic, place_.payload_bytes_max));
+                                             inspector_.endpoint().topic, place_.payload_bytes_max));
   }
   TRY(window_.Admit(payload.size(), stop));
   Status sent;
   {
     const MutexLock lock(mutex_);
     if (payloads_.empty()) oldest_since_ = steady_clock::now();
-    payloads_.push_back(std::move(payload));
+    payloads_.push_back(std::make_shared<const std::string>(std::move(payload)));
     ++appended_;
     if (sending_) sent = SendLocked(appended_);
   }
-  if (!sent.ok()) window_.Fail(sent.error());
+  if (!sent.ok()) Die(sent.error());
   return sent;
 }
 
@@ -74,17 +69,13 @@ Status PlainWriter::SendLocked(uint64_t number) {
   stamp.leadership = place_.leadership;
   stamp.previous = previous_;
   previous_ = stamp.id();
-  const std::string& payload = payloads_[payloads_.size() - 1 - (appended_ - number)];
-  const Status sent = producer_->Send(stamp, payload, number);
-  if (!sent.ok()) sending_ = false;
-  return sent;
+  return lane_->Send(stamp, payloads_[payloads_.size() - 1 - (appended_ - number)], number);
 }
 
-// Inside Poll: notes, and returns.
 void PlainWriter::OnDelivery(const Producer::Delivery& delivery) {
-  if (failure_.has_value()) return;
   {
     const MutexLock lock(mutex_);
+    if (failure_.has_value() || dead_) return;
     const Offset meant_for = base_ + static_cast<Offset>(delivery.number);
     const bool counts = delivery.error == RD_KAFKA_RESP_ERR_NO_ERROR && delivery.offset == meant_for;
     if (!counts || delivery.number != acked_ + 1) {
@@ -93,78 +84,97 @@ void PlainWriter::OnDelivery(const Producer::Delivery& delivery) {
     } else {
       payloads_.pop_front();
       oldest_since_ = steady_clock::now();
+      ++acked_;
+      ++acked_since_told_;
+      reseats_ = 0;
+      last_ = RecordId{static_cast<uint64_t>(delivery.offset) + 1, place_.leadership};
+      window_.Ack(1, SeqOf(delivery.offset));
+      return;
     }
   }
-  if (failure_.has_value()) {
-    producer_->Drop();
-    return;
-  }
-  ++acked_;
-  ++acked_since_told_;
-  reseats_ = 0;
-  last_ = RecordId{static_cast<uint64_t>(delivery.offset) + 1, place_.leadership};
-  window_.Ack(1, SeqOf(delivery.offset));
+  lane_->Drop();
 }
 
-void PlainWriter::PollLoop(std::stop_token stop) {
-  const std::stop_callback wake(stop, [this] {
+void PlainWriter::OnPolled() {
+  bool tell = false;
+  Status alive;
+  {
     const MutexLock lock(mutex_);
-    if (producer_ != nullptr) producer_->Wake();
-  });
-  while (!stop.stop_requested()) {
-    producer_->client().Poll(kPollWait);
-    if (acked_since_told_ > 0) window_.Tell();
-    acked_since_told_ = 0;
-    const Status alive = failure_.has_value() ? HandleFailure(stop) : CheckAge();
-    if (alive.ok()) continue;
-    {
-      const MutexLock lock(mutex_);
-      sending_ = false;
+    if (dead_) return;
+    tell = std::exchange(acked_since_told_, 0) > 0;
+    if (failure_.has_value() && !repairing_) {
+      repairing_ = true;
+      repair_ = std::jthread([this, failure = *failure_](std::stop_token stop) { Repair(failure, stop); });
+      pthread_setname_np(repair_.native_handle(), "kafka-repair");
     }
-    if (producer_ != nullptr) producer_->Drop();
-    window_.Fail(alive.error());
-    return;
+    if (!repairing_) alive = CheckAgeLocked();
   }
+  if (tell) window_.Tell();
+  if (!alive.ok()) Die(alive.error());
 }
 
-Status PlainWriter::CheckAge() {
-  const MutexLock lock(mutex_);
+Status PlainWriter::CheckAgeLocked() {
   if (payloads_.empty() || steady_clock::now() - oldest_since_ < kAckAgeMax) return Ok();
-  return producer_->client().MakeError("append to topic " + inspector_.client().endpoint().topic,
-                                       RD_KAFKA_RESP_ERR__MSG_TIMED_OUT);
+  return lane_->client().MakeError("append to topic " + inspector_.endpoint().topic, RD_KAFKA_RESP_ERR__MSG_TIMED_OUT);
 }
 
-Status PlainWriter::HandleFailure(std::stop_token stop) {
-  const std::string& topic = inspector_.client().endpoint().topic;
-  const std::string what = fmt::format("append message {} to topic {}", failure_->number, topic);
-  if (failure_->error != RD_KAFKA_RESP_ERR_NO_ERROR)
-    return producer_->client().MakeError(what, failure_->error).As(Errc::kUnavailable);
-  if (failure_->offset < 0) return Error(Errc::kUnavailable, what + ": the broker does not know where it lies");
-  if (failure_->number != acked_ + 1) return Error(Errc::kUnavailable, what + ": acknowledged out of turn");
-  return Reseat(
-      fmt::format("topic {}: message {} lies displaced at offset {}", topic, failure_->number, failure_->offset), stop);
+void PlainWriter::Die(Error error) {
+  {
+    const MutexLock lock(mutex_);
+    sending_ = false;
+    dead_ = true;
+  }
+  window_.Fail(std::move(error));
+}
+
+void PlainWriter::Repair(const Producer::Delivery& failure, std::stop_token stop) {
+  const Status repaired = HandleFailure(failure, stop);
+  if (!repaired.ok()) Die(repaired.error());
+}
+
+Status PlainWriter::HandleFailure(const Producer::Delivery& failure, std::stop_token stop) {
+  const std::string& topic = inspector_.endpoint().topic;
+  const std::string what = fmt::format("append message {} to topic {}", failure.number, topic);
+  if (failure.error != RD_KAFKA_RESP_ERR_NO_ERROR)
+    return lane_->client().MakeError(what, failure.error).As(Errc::kUnavailable);
+  if (failure.offset < 0) return Error(Errc::kUnavailable, what + ": the broker does not know where it lies");
+  {
+    const MutexLock lock(mutex_);
+    if (failure.number != acked_ + 1) return Error(Errc::kUnavailable, what + ": acknowledged out of turn");
+  }
+  return Reseat(fmt::format("topic {}: message {} lies displaced at offset {}", topic, failure.number, failure.offset),
+                stop);
 }
 
 Status PlainWriter::Reseat(const std::string& symptom, std::stop_token stop) {
-  if (++reseats_ > kReseatsMax) return Error(Errc::kUnavailable, symptom + ", again and again");
-  // With its producer goes what it had queued. What is on its way lies behind displaced records and is displaced too.
-  UseProducer(nullptr);
   Displaced displaced;
-  displaced.last = last_;
   displaced.leadership = place_.leadership;
-  displaced.ours_in_log = acked_ > 0 || place_.has_marker;
   displaced.symptom = symptom;
+  {
+    const MutexLock lock(mutex_);
+    if (++reseats_ > kReseatsMax) return Error(Errc::kUnavailable, symptom + ", again and again");
+    displaced.last = last_;
+    displaced.ours_in_log = acked_ > 0 || place_.has_marker;
+  }
+  // What is on its way lies behind displaced records and is displaced too. On a lane of its own it is dropped; on a
+  // shared one it has to arrive first, or it would displace what we send next.
+  const Status arrived = lane_->AwaitNothingOnItsWay(DeadlineIn(kAckAgeMax), stop);
+  if (!arrived.ok()) return arrived.error().As(Errc::kUnavailable).With(symptom);
   TRY_ASSIGN(const Offset seat, FindSeat(inspector_, displaced, stop));
-  TRY_ASSIGN(std::unique_ptr<Producer> producer,
-             Producer::Open(inspector_.client().endpoint(), Fencing::kMarker, producer_options_));
-  UseProducer(std::move(producer));
-  failure_.reset();
+  TRY_ASSIGN(std::unique_ptr<Lane> lane,
+             inspector_.cluster().LeaseLane(inspector_.endpoint().topic, place_.topic_bytes_max));
+  Listen(*lane);
+  std::unique_ptr<Lane> old;  // ends outside the lock: it may join its client's threads
   const MutexLock lock(mutex_);
+  old = std::exchange(lane_, std::move(lane));
   base_ = seat - static_cast<Offset>(acked_) - 1;
   previous_ = last_;
   oldest_since_ = steady_clock::now();
   for (uint64_t number = acked_ + 1; number <= appended_; ++number) TRY(SendLocked(number));
   sending_ = true;
+  inspector_.cluster().CountReseat();
+  failure_.reset();
+  repairing_ = false;  // from here on this thread only ends: the next repair waits for it
   return Ok();
 }
 

@@ -11,13 +11,11 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kMarkerMax(10'000);
-// An abandoned transaction holds back every reader until it has timed out (and the broker looks only every 10 s).
-constexpr int kTransactionTimeoutMs = 10'000;
 constexpr int kInitTimeoutMs = 20'000;  // the first one on a new cluster makes the coordinator's topic: 1-2 s
 constexpr uint64_t kBatchBytes = 1'000'000;
 constexpr milliseconds kSlice(50);
 
-Client::Properties Properties(const Endpoint& endpoint, Fencing fencing, const Producer::Options& options) {
+Client::Properties Properties(const Endpoint& endpoint, const Producer::Options& options) {
   const uint64_t bytes_max = std::clamp<uint64_t>(options.topic_bytes_max, 1000, 1'000'000'000);
   Client::Properties properties = {
       {"enable.idempotence", "true"},
@@ -34,24 +32,21 @@ Client::Properties Properties(const Endpoint& endpoint, Fencing fencing, const P
        std::to_string(std::clamp<uint64_t>(options.inflight_messages_max, 1, 1'000'000) + 1000)},
       {"queue.buffering.max.kbytes",
        std::to_string(std::clamp<uint64_t>((options.inflight_bytes_max + bytes_max) / 1024 * 2, 1 << 16, 1 << 21))}};
-  if (fencing == Fencing::kTransactional) {
-    properties.emplace_back("transactional.id", endpoint.topic);
-    properties.emplace_back("transaction.timeout.ms", std::to_string(kTransactionTimeoutMs));
-  } else {
-    // No message may fail while those behind it go on: the writer decides when it has waited long enough.
-    properties.emplace_back("message.timeout.ms", "0");
-    properties.emplace_back("enable.gapless.guarantee", "true");
-  }
+  properties.emplace_back("transactional.id", endpoint.topic);
+  // librdkafka wants no request to take longer than the transaction.
+  const milliseconds socket_timeout = std::min(kSocketTimeout, endpoint.transaction_timeout);
+  properties.emplace_back("socket.timeout.ms", std::to_string(socket_timeout.count()));
+  properties.emplace_back("transaction.timeout.ms", std::to_string(endpoint.transaction_timeout.count()));
   return properties;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Producer>> Producer::Open(const Endpoint& endpoint, Fencing fencing, Options options) {
-  std::unique_ptr<Producer> producer(new Producer(options));
+Result<std::unique_ptr<Producer>> Producer::Open(const Endpoint& endpoint, Options options) {
+  std::unique_ptr<Producer> producer(new Producer(options, endpoint.topic));
   Client::Options client_options;
   client_options.type = RD_KAFKA_PRODUCER;
-  client_options.properties = Properties(endpoint, fencing, options);
+  client_options.properties = Properties(endpoint, options);
   client_options.on_delivery = [self = producer.get()](const rd_kafka_message_t& message) {
     if (!self->on_delivery_) return;
     self->on_delivery_(Delivery{reinterpret_cast<uintptr_t>(message._private), message.err, message.offset});
@@ -59,12 +54,9 @@ Result<std::unique_ptr<Producer>> Producer::Open(const Endpoint& endpoint, Fenci
   TRY_ASSIGN(producer->client_, Client::Make(endpoint, std::move(client_options)));
   producer->topic_.reset(rd_kafka_topic_new(producer->client_->get(), endpoint.topic.c_str(), nullptr));
   if (producer->topic_ == nullptr) return Error(Errc::kInvalid, "kafka: topic name " + endpoint.topic);
-  producer->main_queue_.reset(rd_kafka_queue_get_main(producer->client_->get()));
   TRY_ASSIGN(const MetadataHandle metadata, producer->client_->AskMetadata(producer->topic_.get()));
-  if (fencing == Fencing::kTransactional) {
-    const ErrorHandle error(rd_kafka_init_transactions(producer->client_->get(), kInitTimeoutMs));
-    if (error != nullptr) return producer->client_->MakeError("begin transactions of " + endpoint.topic, *error);
-  }
+  const ErrorHandle error(rd_kafka_init_transactions(producer->client_->get(), kInitTimeoutMs));
+  if (error != nullptr) return producer->client_->MakeError("begin transactions of " + endpoint.topic, *error);
   return producer;
 }
 
@@ -81,7 +73,7 @@ Status Producer::Send(const Stamp& stamp, std::string_view payload, uint64_t num
                           RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(static_cast<uintptr_t>(number))), RD_KAFKA_V_END);
   }
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return client_->MakeError("append to topic " + client_->endpoint().topic, code).As(Errc::kUnavailable);
+    return client_->MakeError("append to topic " + topic_name_, code).As(Errc::kUnavailable);
   }
   (void)headers.release();  // the message owns them now
   return Ok();
@@ -96,7 +88,7 @@ Result<Offset> Producer::SendAndWait(const Stamp& stamp, std::string payload) {
   while (sent.ok() && !delivered.has_value() && TimeLeft(deadline) > milliseconds(0)) client_->Poll(kSlice);
   on_delivery_ = nullptr;
   TRY(sent);
-  const std::string what = "append a marker to topic " + client_->endpoint().topic;
+  const std::string what = "append a marker to topic " + topic_name_;
   if (!delivered.has_value()) return client_->MakeError(what, RD_KAFKA_RESP_ERR__MSG_TIMED_OUT);
   if (delivered->error != RD_KAFKA_RESP_ERR_NO_ERROR) return client_->MakeError(what, delivered->error);
   return delivered->offset;

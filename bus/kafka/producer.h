@@ -1,17 +1,17 @@
-// A librdkafka producer for one topic, with the settings that were measured to matter: idempotent, one request on its
-// way, no lingering (under load the next batch is what came meanwhile), the topic's metadata asked before the first
-// message (else that one waits up to a second). Idempotence keeps retries in order and without repetition; the stamps
-// keep strangers out.
+// A transactional librdkafka producer for one topic, with the settings that were measured to matter: idempotent, one
+// request on its way, no lingering (under load the next batch is what came meanwhile), the topic's metadata asked
+// before the first message (else that one waits up to a second). Idempotence keeps retries in order and without
+// repetition; the stamps keep strangers out.
 //
 // THREAD: Send from one thread; Poll, Flush and transactions from one thread, the same or another.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "bus/kafka/client.h"
-#include "bus/kafka/record.h"
 #include "bus/kafka/stamp.h"
 
 namespace runnel::bus::kafka {
@@ -31,9 +31,9 @@ class Producer {
   };
   using OnDelivery = std::function<void(const Delivery&)>;
 
-  // In the transactional kind, every other transactional producer of this log is fenced when this returns, and its open
-  // transaction is aborted. Errors: kUnavailable, kInvalid (credentials, permissions).
-  static Result<std::unique_ptr<Producer>> Open(const Endpoint& endpoint, Fencing fencing, Options options);
+  // Every other transactional producer of this log is fenced when this returns, and its open transaction is aborted.
+  // Errors: kUnavailable, kInvalid (credentials, permissions).
+  static Result<std::unique_ptr<Producer>> Open(const Endpoint& endpoint, Options options);
 
   Client& client() { return *client_; }
   const Options& options() const { return options_; }
@@ -48,23 +48,20 @@ class Producer {
   void Drop();
   // Another transactional producer of this log has begun, or this one slept longer than its transaction's time-out.
   bool fenced() const;
-  // Ends the wait of a Poll in another thread, or the next one.
-  void Wake() { rd_kafka_queue_yield(main_queue_.get()); }
 
-  // Only of the transactional kind.
   Status Begin();
   Status Commit();
   void Abort();
 
  private:
-  explicit Producer(const Options& options) : options_(options) {}
+  Producer(const Options& options, std::string topic) : options_(options), topic_name_(std::move(topic)) {}
 
   const Options options_;
+  const std::string topic_name_;
   OnDelivery on_delivery_;
   std::string alone_;  // what SendAndWait sends: must outlive the client's threads
   std::unique_ptr<Client> client_;
   TopicHandle topic_;
-  QueueHandle main_queue_;
 };
 
 }  // namespace runnel::bus::kafka

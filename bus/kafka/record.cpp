@@ -21,7 +21,7 @@ std::optional<Stamp> TakeStamp(const rd_kafka_message_t& message) {
   const void* value = nullptr;
   size_t size = 0;
   if (rd_kafka_header_get_last(headers, kStampHeader, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR) return std::nullopt;
-  return DecodeStamp(Bytes(static_cast<const std::byte*>(value), size));
+  return DecodeStamp(std::string_view(static_cast<const char*>(value), size));
 }
 
 std::optional<Record> TakeRecord(const rd_kafka_message_t& message) {
@@ -35,31 +35,29 @@ std::optional<Record> TakeRecord(const rd_kafka_message_t& message) {
   return record;
 }
 
-Result<std::unique_ptr<Inspector>> Inspector::Make(const Endpoint& endpoint) {
-  Client::Options options;
-  options.type = RD_KAFKA_CONSUMER;
-  options.properties = {{"isolation.level", "read_committed"},
-                        {"auto.offset.reset", "error"},
-                        {"enable.partition.eof", "true"},
-                        {"allow.auto.create.topics", "false"},
-                        // Looks are short: a fetch must not wait for messages, nor take much more than the look wants.
-                        {"fetch.wait.max.ms", "1"},
-                        {"fetch.error.backoff.ms", "50"},
-                        {"queued.max.messages.kbytes", "1024"}};
-  TRY_ASSIGN(std::unique_ptr<Client> client, Client::Make(endpoint, std::move(options)));
+Inspector::Inspector(Endpoint endpoint, std::shared_ptr<Cluster> cluster, std::shared_ptr<Client> client,
+                     TopicHandle topic)
+    : endpoint_(std::move(endpoint)),
+      cluster_(std::move(cluster)),
+      client_(std::move(client)),
+      topic_(std::move(topic)),
+      look_lock_(cluster_->LookLock(endpoint_.topic)) {}
+
+Result<std::unique_ptr<Inspector>> Inspector::Make(const Endpoint& endpoint, std::shared_ptr<Cluster> cluster) {
+  TRY_ASSIGN(std::shared_ptr<Client> client, cluster->Control());
   TopicHandle topic(rd_kafka_topic_new(client->get(), endpoint.topic.c_str(), nullptr));
   if (topic == nullptr) return Error(Errc::kInvalid, "kafka: topic name " + endpoint.topic);
-  return std::unique_ptr<Inspector>(new Inspector(std::move(client), std::move(topic)));
+  return std::unique_ptr<Inspector>(new Inspector(endpoint, std::move(cluster), std::move(client), std::move(topic)));
 }
 
 Status Inspector::Scan(Offset from, Offset end, const std::function<bool(const rd_kafka_message_t&)>& look) {
   if (from >= end) return Ok();
-  const MutexLock lock(mutex_);
-  const std::string what = "read topic " + client_->endpoint().topic;
+  const MutexLock lock(*look_lock_);
+  const std::string what = "read topic " + endpoint_.topic;
   if (rd_kafka_consume_start(topic_.get(), 0, from) != 0) return client_->MakeError(what, rd_kafka_last_error());
   const auto stop = [](rd_kafka_topic_t* topic) { rd_kafka_consume_stop(topic, 0); };
   const std::unique_ptr<rd_kafka_topic_t, decltype(stop)> stopper(topic_.get(), stop);
-  SteadyTime deadline = DeadlineIn(client_->endpoint().timeout);
+  SteadyTime deadline = DeadlineIn(endpoint_.timeout);
   while (true) {
     const int wait_ms = static_cast<int>(std::min(kSlice, TimeLeft(deadline)).count());
     const MessageHandle message(rd_kafka_consume(topic_.get(), 0, wait_ms));
@@ -73,12 +71,12 @@ Status Inspector::Scan(Offset from, Offset end, const std::function<bool(const r
       continue;  // the end seen by an earlier fetch: there is more
     }
     if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
-      return Error(Errc::kGap, fmt::format("topic {}: offset {} is gone", client_->endpoint().topic, from));
+      return Error(Errc::kGap, fmt::format("topic {}: offset {} is gone", endpoint_.topic, from));
     }
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) return client_->MakeError(what, message->err);
     if (message->offset >= end) return Ok();
     if (!look(*message) || message->offset + 1 >= end) return Ok();
-    deadline = DeadlineIn(client_->endpoint().timeout);
+    deadline = DeadlineIn(endpoint_.timeout);
   }
 }
 

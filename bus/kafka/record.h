@@ -7,6 +7,7 @@
 
 #include "bus/bus.h"
 #include "bus/kafka/client.h"
+#include "bus/kafka/cluster.h"
 #include "bus/kafka/stamp.h"
 #include "bus/kafka/topic.h"
 #include "ltx/base/result.h"
@@ -30,12 +31,14 @@ inline StreamSeq SeqOf(Offset offset) { return StreamSeq(static_cast<uint64_t>(o
 // REQUIRES: seq > 0.
 inline Offset OffsetOf(StreamSeq seq) { return static_cast<Offset>(seq.raw() - 1); }
 
-// Looks at the records of one topic through one consumer. THREAD: any; looks come one after the other.
+// Looks at the records of one topic through the cluster's control client. THREAD: any; looks come one after the other.
 class Inspector {
  public:
   // No connection is made. Errors: kInvalid.
-  static Result<std::unique_ptr<Inspector>> Make(const Endpoint& endpoint);
+  static Result<std::unique_ptr<Inspector>> Make(const Endpoint& endpoint, std::shared_ptr<Cluster> cluster);
 
+  const Endpoint& endpoint() const { return endpoint_; }
+  Cluster& cluster() { return *cluster_; }
   Client& client() { return *client_; }
   rd_kafka_topic_t* topic() { return topic_.get(); }
 
@@ -43,12 +46,11 @@ class Inspector {
   // Cheaper than Facts. Errors: kNotFound, kUnavailable, kInvalid.
   Status Exists() { return AskTopicExists(*client_, topic_.get()); }
   // Low watermark, and the end as far as transactions have finished.
-  Result<Watermarks> Marks() { return AskWatermarks(*client_); }
+  Result<Watermarks> Marks() { return AskWatermarks(*client_, endpoint_.topic); }
 
   // Calls `look` for each visible record in [from, end), whether it counts or not, until it returns false. Errors: kGap
   // (`from` is no longer there), kUnavailable.
-  Status Scan(Offset from, Offset end, const std::function<bool(const rd_kafka_message_t&)>& look)
-      EXCLUDES_LOCK(mutex_);
+  Status Scan(Offset from, Offset end, const std::function<bool(const rd_kafka_message_t&)>& look);
 
   // The first record that counts at or behind `from`, of those in front of `end`.
   Result<std::optional<Record>> FirstIn(Offset from, Offset end);
@@ -56,12 +58,14 @@ class Inspector {
   Result<std::optional<Record>> LastIn(Watermarks marks);
 
  private:
-  Inspector(std::unique_ptr<Client> client, TopicHandle topic) : client_(std::move(client)), topic_(std::move(topic)) {}
+  Inspector(Endpoint endpoint, std::shared_ptr<Cluster> cluster, std::shared_ptr<Client> client, TopicHandle topic);
 
-  const std::unique_ptr<Client> client_;
+  const Endpoint endpoint_;
+  const std::shared_ptr<Cluster> cluster_;
+  const std::shared_ptr<Client> client_;
   const TopicHandle topic_;
   // Held across IO: librdkafka has one consumer per topic and client, and a look is short.
-  Mutex mutex_;
+  const std::shared_ptr<Mutex> look_lock_;
 };
 
 }  // namespace runnel::bus::kafka

@@ -16,6 +16,7 @@ struct Place {
   uint64_t leadership = 0;
   bool has_marker = false;
   uint64_t payload_bytes_max = 0;
+  uint64_t topic_bytes_max = 0;  // of a batch
 };
 
 // A writer whose records are displaced asks: who came in between?

@@ -9,25 +9,28 @@
 // The stamp also names the valid record before it, so that a reader that goes on from there knows when something is
 // missing: lost by an unclean election, or of another log under the same name.
 //
-// Record header "runnel", 34 bytes, big-endian (fixed: logs hold it):
-//   0  u8   version, 1
-//   1  u8   flags: 1 = marker of a takeover; other bits 0
-//   2  u64  offset this record is meant for
-//  10  u64  leadership: random number of the takeover, never 0
-//  18  u64  sequence (offset + 1) of the valid record before this one, 0 = none
-//  26  u64  leadership of that record, 0 = none
+// Record header "runnel", text, so that any tool can show it (fixed: logs hold it; bus/ENVELOPE.md has it for others):
+//
+//   1 KIND OFFSET LEADERSHIP PREVIOUS-OFFSET PREVIOUS-LEADERSHIP
+//   1 d 42 1112131415161718 41 2122232425262728
+//
+//   1            version
+//   KIND         m = marker of a takeover, d = any other record
+//   OFFSET       this record is meant for
+//   LEADERSHIP   random number of the takeover, never 0, 16 hex digits
+//   PREVIOUS-*   the valid record before this one; "- -" = none
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
-
-#include "ltx/base/bytes.h"
+#include <string_view>
 
 namespace runnel::bus::kafka {
 
 inline constexpr char kStampHeader[] = "runnel";
-inline constexpr size_t kStampBytes = 34;
+// "1 d ", two offsets of at most 19 digits, two leaderships, three blanks.
+inline constexpr size_t kStampBytesMax = 4 + 19 + 1 + 16 + 1 + 19 + 1 + 16;
 
 // Place of a record in the partition, from 0. The log's sequences are one more: 0 means "before the first" there.
 using Offset = int64_t;
@@ -51,7 +54,7 @@ struct Stamp {
 
 std::string EncodeStamp(const Stamp& stamp);
 
-// nullopt: not a stamp of a version we know.
-std::optional<Stamp> DecodeStamp(Bytes bytes);
+// nullopt: not a stamp of a version we know, or not in its one form.
+std::optional<Stamp> DecodeStamp(std::string_view text);
 
 }  // namespace runnel::bus::kafka

@@ -50,9 +50,8 @@ Result<EventHandle> Ask(Client& client, rd_kafka_admin_op_t operation, std::stri
   return event;
 }
 
-Status AskSettings(Client& client, TopicFacts& facts) {
-  const ConfigResourceHandle resource(
-      rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, client.endpoint().topic.c_str()));
+Status AskSettings(Client& client, rd_kafka_topic_t* topic, TopicFacts& facts) {
+  const ConfigResourceHandle resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, rd_kafka_topic_name(topic)));
   rd_kafka_ConfigResource_t* const asked = resource.get();
   TRY_ASSIGN(const EventHandle event, Ask(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, "ask for topic settings",
                                           [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
@@ -142,7 +141,7 @@ Result<TopicFacts> AskShape(Client& client, rd_kafka_topic_t* topic) {
   TRY_ASSIGN(const MetadataHandle metadata, client.AskMetadata(topic));
   if (metadata->topic_cnt != 1) return client.MakeError("ask for the topic", RD_KAFKA_RESP_ERR__BAD_MSG);
   const rd_kafka_metadata_topic& answer = metadata->topics[0];
-  const std::string what = "topic " + client.endpoint().topic;
+  const std::string what = std::string("topic ") + rd_kafka_topic_name(topic);
   if (answer.err != RD_KAFKA_RESP_ERR_NO_ERROR) return client.MakeError(what, answer.err);
   TopicFacts facts;
   facts.partition_count = answer.partition_cnt;
@@ -157,7 +156,7 @@ Result<TopicFacts> AskShape(Client& client, rd_kafka_topic_t* topic) {
 
 Result<TopicFacts> AskTopic(Client& client, rd_kafka_topic_t* topic) {
   TRY_ASSIGN(TopicFacts facts, AskShape(client, topic));
-  TRY(AskSettings(client, facts));
+  TRY(AskSettings(client, topic, facts));
   return facts;
 }
 
@@ -168,8 +167,7 @@ Status AskTopicExists(Client& client, rd_kafka_topic_t* topic) {
 
 namespace {
 
-Status TryCreateTopic(Client& client, bool with_incarnation) {
-  const Endpoint& endpoint = client.endpoint();
+Status TryCreateTopic(Client& client, const Endpoint& endpoint, bool with_incarnation) {
   std::array<char, kErrorTextBytes> text = {};
   const NewTopicHandle topic(
       rd_kafka_NewTopic_new(endpoint.topic.c_str(), 1, static_cast<int>(endpoint.replicas), text.data(), text.size()));
@@ -212,13 +210,13 @@ Status TryCreateTopic(Client& client, bool with_incarnation) {
 
 }  // namespace
 
-Status CreateTopic(Client& client, rd_kafka_topic_t* topic) {
-  Status created = TryCreateTopic(client, true);
+Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint) {
+  Status created = TryCreateTopic(client, endpoint, true);
   // Managed clusters may forbid flush.messages; a log without an incarnation of its own is better than none.
-  if (!created.ok() && created.code() == Errc::kInvalid) created = TryCreateTopic(client, false);
+  if (!created.ok() && created.code() == Errc::kInvalid) created = TryCreateTopic(client, endpoint, false);
   TRY(created);
   // Brokers learn of it one after the other.
-  const SteadyTime deadline = DeadlineIn(client.endpoint().timeout);
+  const SteadyTime deadline = DeadlineIn(client.timeout());
   while (true) {
     const Result<TopicFacts> facts = AskTopic(client, topic);
     if (facts.ok()) return Ok();
@@ -227,21 +225,21 @@ Status CreateTopic(Client& client, rd_kafka_topic_t* topic) {
   }
 }
 
-Result<Watermarks> AskWatermarks(Client& client) {
+Result<Watermarks> AskWatermarks(Client& client, const std::string& topic) {
   Watermarks marks;
-  const rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(client.get(), client.endpoint().topic.c_str(), 0,
-                                                                    &marks.low, &marks.end, client.timeout_ms());
+  const rd_kafka_resp_err_t code =
+      rd_kafka_query_watermark_offsets(client.get(), topic.c_str(), 0, &marks.low, &marks.end, client.timeout_ms());
   if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return marks;
   client.Poll(milliseconds(0));
-  return client.MakeError("ask for the offsets of topic " + client.endpoint().topic, code);
+  return client.MakeError("ask for the offsets of topic " + topic, code);
 }
 
-Status DeleteRecordsBefore(Client& client, Offset offset) {
+Status DeleteRecordsBefore(Client& client, const std::string& topic, Offset offset) {
   const PartitionsHandle partitions(rd_kafka_topic_partition_list_new(1));
-  rd_kafka_topic_partition_list_add(partitions.get(), client.endpoint().topic.c_str(), 0)->offset = offset;
+  rd_kafka_topic_partition_list_add(partitions.get(), topic.c_str(), 0)->offset = offset;
   const DeleteRecordsHandle deletion(rd_kafka_DeleteRecords_new(partitions.get()));
   rd_kafka_DeleteRecords_t* const asked = deletion.get();
-  const std::string what = "trim topic " + client.endpoint().topic;
+  const std::string what = "trim topic " + topic;
   TRY_ASSIGN(const EventHandle event, Ask(client, RD_KAFKA_ADMIN_OP_DELETERECORDS, what,
                                           [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
                                             rd_kafka_DeleteRecords_t* deletions[] = {asked};
@@ -254,19 +252,18 @@ Status DeleteRecordsBefore(Client& client, Offset offset) {
   return Ok();
 }
 
-Result<Offset> AskOffsetAtTime(Client& client, int64_t time_ms) {
+Result<Offset> AskOffsetAtTime(Client& client, const std::string& topic, int64_t time_ms) {
   const PartitionsHandle partitions(rd_kafka_topic_partition_list_new(1));
-  rd_kafka_topic_partition_t* place =
-      rd_kafka_topic_partition_list_add(partitions.get(), client.endpoint().topic.c_str(), 0);
+  rd_kafka_topic_partition_t* place = rd_kafka_topic_partition_list_add(partitions.get(), topic.c_str(), 0);
   place->offset = time_ms;
   rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client.get(), partitions.get(), client.timeout_ms());
   if (code == RD_KAFKA_RESP_ERR_NO_ERROR) code = place->err;
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
     client.Poll(milliseconds(0));
-    return client.MakeError("ask for an offset by time of topic " + client.endpoint().topic, code);
+    return client.MakeError("ask for an offset by time of topic " + topic, code);
   }
   if (place->offset >= 0) return place->offset;
-  TRY_ASSIGN(const Watermarks marks, AskWatermarks(client));
+  TRY_ASSIGN(const Watermarks marks, AskWatermarks(client, topic));
   return marks.end;
 }
 

@@ -40,16 +40,16 @@ Result<TopicFacts> AskTopic(Client& client, rd_kafka_topic_t* topic);
 Status AskTopicExists(Client& client, rd_kafka_topic_t* topic);
 
 // Returns when the topic can be used. Errors: kConflict (exists), kUnavailable, kInvalid (refused by the cluster).
-Status CreateTopic(Client& client, rd_kafka_topic_t* topic);
+Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint);
 
 // With an isolation level of read_committed the end is that of the last finished transaction. Errors: kNotFound,
 // kUnavailable.
-Result<Watermarks> AskWatermarks(Client& client);
+Result<Watermarks> AskWatermarks(Client& client, const std::string& topic);
 
 // Returns when records below `offset` can no longer be read. Errors: kNotFound, kUnavailable, kInvalid.
-Status DeleteRecordsBefore(Client& client, Offset offset);
+Status DeleteRecordsBefore(Client& client, const std::string& topic, Offset offset);
 
 // Offset of the first record with a timestamp of at least `time_ms`; the end of the log if there is none.
-Result<Offset> AskOffsetAtTime(Client& client, int64_t time_ms);
+Result<Offset> AskOffsetAtTime(Client& client, const std::string& topic, int64_t time_ms);
 
 }  // namespace runnel::bus::kafka

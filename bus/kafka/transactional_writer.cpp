@@ -12,8 +12,6 @@ using std::chrono::milliseconds;
 // long.
 constexpr size_t kBatchMessagesMax = 2000;
 constexpr uint64_t kBatchBytesMax = 8 << 20;
-// A transaction must be finished before its time-out (10 s), else the coordinator ends it for us.
-constexpr milliseconds kFlushMax(8000);
 constexpr milliseconds kVisiblePoll(1);
 // A log that moves each time we sit down again is not ours to fix.
 constexpr int kReseatsMax = 10;
@@ -21,13 +19,13 @@ constexpr int kReseatsMax = 10;
 }  // namespace
 
 Status AwaitVisible(Inspector& inspector, Offset last, std::stop_token stop) {
-  const SteadyTime deadline = DeadlineIn(inspector.client().endpoint().timeout);
+  const SteadyTime deadline = DeadlineIn(inspector.endpoint().timeout);
   while (true) {
     TRY_ASSIGN(const Watermarks marks, inspector.Marks());
     if (marks.end > last) return Ok();
     if (TimeLeft(deadline) == milliseconds(0)) {
       return Error(Errc::kUnavailable, fmt::format("topic {}: a transaction that was committed does not become visible",
-                                                   inspector.client().endpoint().topic));
+                                                   inspector.endpoint().topic));
     }
     TRY(SleepUntil(DeadlineIn(kVisiblePoll), stop));
   }
@@ -37,7 +35,7 @@ TransactionalWriter::TransactionalWriter(Inspector& inspector, std::unique_ptr<P
                                          const WriterOptions& options)
     : place_(place),
       inspector_(inspector),
-      window_(options, StreamSeq(place.previous.seq), inspector.client().endpoint().topic),
+      window_(options, StreamSeq(place.previous.seq), inspector.endpoint().topic),
       next_(place.next),
       last_(place.previous),
       producer_(std::move(producer)) {
@@ -53,7 +51,7 @@ TransactionalWriter::~TransactionalWriter() {
 Status TransactionalWriter::Append(std::string payload, std::stop_token stop) {
   if (payload.size() > place_.payload_bytes_max) {
     return Error(Errc::kInvalid, fmt::format("message of {} bytes, topic {} takes {}", payload.size(),
-                                             inspector_.client().endpoint().topic, place_.payload_bytes_max));
+                                             inspector_.endpoint().topic, place_.payload_bytes_max));
   }
   TRY(window_.Admit(payload.size(), stop));
   {
@@ -109,7 +107,7 @@ Status TransactionalWriter::CommitBatch(std::stop_token stop) {
       return Ok();
     }
     producer_->Abort();
-    symptom = placed.ok() ? fmt::format("topic {}: offset {} is taken", inspector_.client().endpoint().topic, next_)
+    symptom = placed.ok() ? fmt::format("topic {}: offset {} is taken", inspector_.endpoint().topic, next_)
                           : placed.error().message();
     Displaced displaced;
     displaced.last = last_;
@@ -127,7 +125,7 @@ Status TransactionalWriter::CommitBatch(std::stop_token stop) {
 }
 
 Result<bool> TransactionalWriter::SendBatch() {
-  const std::string& topic = inspector_.client().endpoint().topic;
+  const std::string& topic = inspector_.endpoint().topic;
   uint64_t delivered = 0;
   bool displaced = false;
   Status failed;
@@ -148,7 +146,9 @@ Result<bool> TransactionalWriter::SendBatch() {
     previous = stamp.id();
     failed = producer_->Send(stamp, batch_[i], i);
   }
-  if (failed.ok()) rd_kafka_flush(producer_->client().get(), static_cast<int>(kFlushMax.count()));
+  // A transaction must be finished before its time-out, else the coordinator ends it for us.
+  const milliseconds flush_max = inspector_.endpoint().transaction_timeout * 4 / 5;
+  if (failed.ok()) rd_kafka_flush(producer_->client().get(), static_cast<int>(flush_max.count()));
   // What was not told by now is dropped, so that no delivery comes when nobody listens and no payload is needed any
   // more.
   if (!failed.ok() || delivered < batch_.size()) producer_->Drop();

@@ -58,9 +58,18 @@ TEST(KafkaEndpoint, RefusesWhatItDoesNotKnowAndSaysWhatItKnows) {
   EXPECT_EQ(unknown.code(), Errc::kInvalid);
   EXPECT_NE(unknown.error().message().find("fencing"), std::string::npos);
   for (const char* query : {"security.protocol=tls", "sasl.mechanism=GSSAPI", "fencing=none", "max.message.bytes=1",
-                            "max.message.bytes=9x", "sasl.mechanism=PLAIN", "security.protocol=sasl_ssl"}) {
+                            "max.message.bytes=9x", "transaction.timeout.ms=10", "transaction.timeout.ms=-1",
+                            "sasl.mechanism=PLAIN", "security.protocol=sasl_ssl"}) {
     EXPECT_EQ(Make(std::string("kafka://a/app?") + query).code(), Errc::kInvalid) << query;
   }
+}
+
+TEST(KafkaEndpoint, TakesTheTransactionsTimeOut) {
+  const Result<Endpoint> endpoint = Make("kafka://a/app?fencing=transactional&transaction.timeout.ms=2000");
+  ASSERT_TRUE(endpoint.ok()) << endpoint.error().message();
+  EXPECT_EQ(endpoint->fencing, Fencing::kTransactional);
+  EXPECT_EQ(endpoint->transaction_timeout, std::chrono::milliseconds(2000));
+  EXPECT_EQ(Make("kafka://a/app")->transaction_timeout, std::chrono::milliseconds(10'000));
 }
 
 TEST(KafkaEndpoint, NeverRepeatsAPassword) {
