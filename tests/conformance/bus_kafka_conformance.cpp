@@ -7,39 +7,13 @@
 #include "tests/conformance/bus_conformance.h"
 #include "tests/support/kafka_broker.h"
 #include "tests/support/peers.h"
+#include "tests/support/shared_kafka.h"
 
 namespace runnel::bus {
 namespace {
 
 using runnel::testing::KafkaBroker;
-
-// The running broker: of one version at a time, ended before main returns.
-class RunningBroker : public ::testing::Environment {
- public:
-  void TearDown() override { broker_.reset(); }
-
-  // nullptr after a failure, which is reported.
-  KafkaBroker* Get(const std::string& version) {
-    if (broker_ == nullptr || version != version_) {
-      broker_.reset();
-      KafkaBroker::Options options;
-      options.home = runnel::testing::Kafka(version).value_or("");
-      Result<std::unique_ptr<KafkaBroker>> broker = KafkaBroker::Start(std::move(options));
-      EXPECT_TRUE(broker.ok()) << broker.error().message();
-      if (!broker.ok()) return nullptr;
-      broker_ = *std::move(broker);
-      version_ = version;
-    }
-    return broker_.get();
-  }
-
-  std::string FreshName() { return "app" + std::to_string(++names_); }
-
- private:
-  std::unique_ptr<KafkaBroker> broker_;
-  std::string version_;
-  int names_ = 0;
-};
+using runnel::testing::SharedKafka;
 
 class KafkaUnderTest : public BusUnderTest {
  public:
@@ -69,7 +43,7 @@ class KafkaUnderTest : public BusUnderTest {
   const std::string query_;
 };
 
-std::vector<BusAdapter> Adapters(RunningBroker* running, const std::string& version, const std::string& fencing) {
+std::vector<BusAdapter> Adapters(SharedKafka* running, const std::string& version, const std::string& fencing) {
   if (!runnel::testing::Kafka(version).has_value()) return {};
   BusCapabilities capabilities;
   capabilities.can_restart = true;
@@ -84,9 +58,7 @@ std::vector<BusAdapter> Adapters(RunningBroker* running, const std::string& vers
                      capabilities}};
 }
 
-// Owned by GoogleTest.
-RunningBroker* const running =
-    static_cast<RunningBroker*>(::testing::AddGlobalTestEnvironment(std::make_unique<RunningBroker>().release()));
+SharedKafka* const running = SharedKafka::Add();
 
 INSTANTIATE_TEST_SUITE_P(Kafka3_9, BusConformance, ::testing::ValuesIn(Adapters(running, "3.9.2", "marker")),
                          BusAdapterName);

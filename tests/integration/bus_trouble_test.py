@@ -31,20 +31,65 @@ def jetstream(nats, subject, payload):
                 f.flush()
 
 
-def stopped_server(world, away):
+class JetStream:
+    """A NATS server and what can happen to its streams."""
+
+    def __init__(self, world, name):
+        self.nats = world.nats(name)
+        self.url, self.stop, self.start = self.nats.url, self.nats.stop, self.nats.start
+
+    def lose_tail(self, name, count):
+        stream = f"RUNNEL-{name}"
+        last = jetstream(self.nats, f"$JS.API.STREAM.INFO.{stream}", None)["state"]["last_seq"]
+        for seq in range(last, last - count, -1):
+            gone = jetstream(self.nats, f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+            assert gone.get("success")
+
+    def keep_last(self, name):
+        stream = f"RUNNEL-{name}"
+        last = jetstream(self.nats, f"$JS.API.STREAM.INFO.{stream}", None)["state"]["last_seq"]
+        assert jetstream(self.nats, f"$JS.API.STREAM.PURGE.{stream}", {"seq": last}).get("success")
+
+    def delete(self, name):
+        assert jetstream(self.nats, f"$JS.API.STREAM.DELETE.RUNNEL-{name}", None).get("success")
+
+
+class Topics:
+    """A Kafka broker and what can happen to its topics."""
+
+    def __init__(self, world, kind):
+        self.kafka = world.bus(kind)
+        self.url, self.stop, self.start = self.kafka.url, self.kafka.stop, self.kafka.start
+
+    def lose_tail(self, name, count):
+        self.kafka.kill()
+        self.kafka.cut_tail(name, count)
+        self.kafka.start()
+
+    def keep_last(self, name):
+        self.kafka.trim(name, int(self.kafka.read(name).split()[-1]))
+
+    def delete(self, name):
+        self.kafka.delete_topic(name)
+
+
+def server_of(world, kind, name):
+    return JetStream(world, name) if kind == "nats" else Topics(world, kind)
+
+
+def stopped_server(world, server, away):
     """The server is gone under write load; the WAL holds what happens meanwhile, then all arrives, commit by commit."""
-    nats = world.nats("away")
     source = world.create("away.db")
     replica = world.path("away-replica.db")
-    publisher = world.publisher(source, nats.url("away"))
+    publisher = world.publisher(source, server.url("away"))
     publisher.await_publishing()
-    subscriber = world.subscriber(nats.url("away"), replica)
+    subscriber = world.subscriber(server.url("away"), replica)
     writer = world.app(source, "ins", "rate=1000", "busy=5000", f"secs={away + 6}")
     time.sleep(2)
-    nats.stop()
-    until(lambda: publisher.status()["state"] == "disconnected", "the publisher notices", 20)
+    server.stop()
+    until(lambda: publisher.status()["state"] == "disconnected", "the publisher notices", 60)
     time.sleep(away)
-    nats.start()
+    server.start()
     publisher.await_publishing(60)
     assert writer.wait(60) == 0
     position = world.assert_equal(source, publisher, subscriber)
@@ -52,67 +97,86 @@ def stopped_server(world, away):
     status = publisher.status()
     assert status["deltas"] == 0 and status["snapshots"] == 1, status
     log(f"server away for {away} s: {rows} rows, position {position}, no snapshot and no delta needed")
-    return nats, source, publisher, subscriber
+    return source, publisher, subscriber
 
 
-def spilled(world):
+def spilled(world, server):
     """The WAL limit is passed while the bus is away: commits wait in the backlog, the WAL is reused, none is lost."""
-    nats = world.nats("spill")
     source = world.create("spill.db")
     with open(world.path("spill.yml"), "w") as config:
-        config.write(f"dbs:\n  - path: {source}\n    bus: {nats.url('spill')}\n    wal-limit: 2MiB\n")
-    publisher = world.publisher(source, nats.url("spill"), "--config", world.path("spill.yml"))
+        config.write(f"dbs:\n  - path: {source}\n    bus: {server.url('spill')}\n    wal-limit: 2MiB\n")
+    publisher = world.publisher(source, server.url("spill"), "--config", world.path("spill.yml"))
     publisher.await_publishing()
-    subscriber = world.subscriber(nats.url("spill"), world.path("spill-replica.db"))
-    nats.stop()
+    subscriber = world.subscriber(server.url("spill"), world.path("spill-replica.db"))
+    server.stop()
     writer = world.app(source, "ins", "busy=5000", "n=20000", "secs=60")
     assert writer.wait(90) == 0
-    until(lambda: publisher.status()["backlog_bytes"] > 0, "something is spilled", 20)
+    until(lambda: publisher.status()["backlog_bytes"] > 0, "something is spilled", 60)
     log(f"spilled {publisher.status()['backlog_bytes']} bytes")
     # The publisher may even die now: the backlog is on disk.
     publisher.kill(signal.SIGKILL)
     publisher.wait()
-    nats.start()
-    publisher = world.publisher(source, nats.url("spill"), "--config", world.path("spill.yml"))
+    server.start()
+    publisher = world.publisher(source, server.url("spill"), "--config", world.path("spill.yml"))
     publisher.await_publishing(60)
     world.assert_equal(source, publisher, subscriber)
     assert publisher.status()["backlog_bytes"] == 0
 
 
-def lost_tail(world, nats, source, publisher, subscriber):
+def retention(world, server):
+    """Old messages are gone, among them what a subscriber that was away had not read, and the only snapshot."""
+    source = world.create("old.db")
+    publisher = world.publisher(source, server.url("old"))
+    publisher.await_publishing()
+    app = sqlite3.connect(source, isolation_level=None)
+    subscriber = world.subscriber(server.url("old"), world.path("old-replica.db"))
+    away = world.subscriber(server.url("old"), world.path("old-away.db"))
+    for i in range(20):
+        app.execute("INSERT INTO t(a) VALUES(?)", (i,))
+    world.assert_equal(source, publisher, subscriber, away)
+    away.stop()
+    for i in range(20):
+        app.execute("INSERT INTO t(a) VALUES(?)", (i,))
+    world.await_drained(publisher)
+    server.keep_last("old")
+    away = world.subscriber(server.url("old"), world.path("old-away.db"))
+    fresh = world.subscriber(server.url("old"), world.path("old-fresh.db"))
+    until(lambda: publisher.status()["snapshots"] == 2, lambda: f"another snapshot: {publisher.status()}", 60)
+    app.execute("INSERT INTO t(a) VALUES(7)")
+    world.assert_equal(source, publisher, subscriber, away, fresh, seconds=90)
+    log("retention took the only snapshot and what a subscriber had not read: a new snapshot, every replica equal")
+
+
+def lost_tail(world, server, source, publisher, subscriber):
     """Acknowledged messages vanish from the log behind everybody's back."""
-    stream = "RUNNEL-away"
     app = sqlite3.connect(source, isolation_level=None)
     for i in range(20):
         app.execute("INSERT INTO t(a) VALUES(?)", (i,))
     position = world.await_drained(publisher)
     subscriber.await_position(position)
-    late = world.subscriber(nats.url("away"), world.path("late-replica.db"))
+    late = world.subscriber(server.url("away"), world.path("late-replica.db"))
     late.await_position(position)
     late.stop()
     app.execute("INSERT INTO t(a) VALUES(999)")
     world.await_drained(publisher)
-    last = jetstream(nats, f"$JS.API.STREAM.INFO.{stream}", None)["state"]["last_seq"]
-    for seq in (last, last - 1):
-        assert jetstream(nats, f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True}).get("success")
+    server.lose_tail("away", 2)
     app.execute("INSERT INTO t(a) VALUES(1000)")
-    late = world.subscriber(nats.url("away"), world.path("late-replica.db"))
+    late = world.subscriber(server.url("away"), world.path("late-replica.db"))
     world.assert_equal(source, publisher, subscriber, late)
     log("two acknowledged messages deleted behind our back: healed")
 
     # All of it.
-    assert jetstream(nats, f"$JS.API.STREAM.DELETE.{stream}", None).get("success")
+    server.delete("away")
     app.execute("INSERT INTO t(a) VALUES(1001)")
     publisher.await_publishing(60)
-    fresh = world.subscriber(nats.url("away"), world.path("fresh-replica.db"))
+    fresh = world.subscriber(server.url("away"), world.path("fresh-replica.db"))
     world.assert_equal(source, publisher, subscriber, late, fresh)
-    log("the stream deleted behind our back: written again, every replica equal")
+    log("the log deleted behind our back: written again, every replica equal")
 
 
-def second_publisher(world):
+def second_publisher(world, bus):
     """A copy of the database is published into the same log."""
     source = world.create("one.db")
-    bus = world.file_bus("one")
     publisher = world.publisher(source, bus)
     publisher.await_publishing()
     subscriber = world.subscriber(bus, world.path("one-replica.db"))
@@ -166,9 +230,12 @@ def second_publisher(world):
 
 def main(world):
     away = float(sys.argv[1]) if len(sys.argv) > 1 else 5
-    second_publisher(world)
-    lost_tail(world, *stopped_server(world, away))
-    spilled(world)
+    kind = sys.argv[2] if len(sys.argv) > 2 else "nats"
+    server = server_of(world, kind, "server")
+    second_publisher(world, world.file_bus("one") if kind == "nats" else server.url("one"))
+    lost_tail(world, server, *stopped_server(world, server, away))
+    retention(world, server)
+    spilled(world, server)
 
 
 run(main)

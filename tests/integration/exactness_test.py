@@ -16,10 +16,10 @@ SIZES = [512, 4096, 65536]
 def main(world):
     kind = sys.argv[1] if len(sys.argv) > 1 else "file"
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 120
-    nats = world.nats() if kind == "nats" else None
+    server = world.bus(kind)
     names = [(f"p{size}v{vacuum}", size, vacuum) for size in SIZES for vacuum in (0, 1, 2)]
     sources = {name: world.create(name + ".db", size, vacuum, SCHEMA) for name, size, vacuum in names}
-    bus = {name: nats.url(name) if nats else world.file_bus(name) for name, _, _ in names}
+    bus = {name: server.url(name) for name, _, _ in names}
     replicas = {name: world.path(name + "-replica.db") for name, _, _ in names}
     with open(world.path("runnel.yml"), "w") as config:
         # Late on a loaded machine is not late here: every commit must keep its own TXID.

@@ -30,8 +30,7 @@ def main(world):
     print(f"seed {seed} (RUNNEL_SEED repeats it)")
     rand = random.Random(seed)
     page_size = rand.choice([512, 4096, 65536])
-    nats = world.nats() if kind == "nats" else None
-    bus = nats.url() if nats else world.file_bus()
+    bus = world.bus(kind).url()
     source = world.path("app.db")
     assert world.app(source, "init", f"ps={page_size}", "rows=200").wait() == 0
     replica = world.path("replica.db")

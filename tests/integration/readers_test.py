@@ -75,7 +75,7 @@ def main(world):
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 12
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 16
     source = world.create(sql=SCHEMA)
-    bus = world.file_bus()
+    bus = world.bus(sys.argv[3] if len(sys.argv) > 3 else "file").url()
     replica = world.path("replica.db")
     publisher = world.publisher(source, bus)
     publisher.await_publishing()

@@ -18,6 +18,8 @@ import traceback
 import urllib.error
 import urllib.request
 
+import kafka
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -174,6 +176,17 @@ class World:
     def nats(self, name="nats", binary=None, extra="", port=None):
         return Nats(self, name, binary, extra, port)
 
+    def kafka(self, version="4.3.1", **options):
+        return kafka.Kafka(self, version, **options)
+
+    def bus(self, kind):
+        """Something with url(name): file, nats, kafka, and kafka-VERSION, kafka-transactional or both."""
+        words = kind.split("-")
+        if words[0] == "kafka":
+            version = next((word for word in words if "." in word), "4.3.1")
+            return self.kafka(version, fencing="transactional" if "transactional" in words else "marker")
+        return self.nats() if kind == "nats" else FileBus(self)
+
     def file_bus(self, name="app"):
         return f"file://{self.dir}/bus/{name}"
 
@@ -246,6 +259,16 @@ class World:
                 process.wait()
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class FileBus:
+    """The log without a server."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def url(self, name="app"):
+        return self.world.file_bus(name)
 
 
 class Nats:

@@ -46,16 +46,20 @@ std::string RandomDirectoryId() {
 
 // A client for one question.
 struct Client {
-  explicit Client(const std::string& brokers) {
+  explicit Client(const std::string& brokers, rd_kafka_type_t type = RD_KAFKA_PRODUCER,
+                  const std::map<std::string, std::string>& properties = {}) {
     std::array<char, 512> text = {};
     rd_kafka_conf_t* conf = rd_kafka_conf_new();
     rd_kafka_conf_set(conf, "bootstrap.servers", brokers.c_str(), text.data(), text.size());
     rd_kafka_conf_set(conf, "allow.auto.create.topics", "false", text.data(), text.size());
+    for (const auto& [key, value] : properties) {
+      rd_kafka_conf_set(conf, key.c_str(), value.c_str(), text.data(), text.size());
+    }
     rd_kafka_conf_set_log_cb(conf, [](const rd_kafka_t*, int, const char*, const char*) {});
     rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
       *static_cast<rd_kafka_resp_err_t*>(message->_private) = message->err;
     });
-    handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text.data(), text.size());
+    handle = rd_kafka_new(type, conf, text.data(), text.size());
     CHECK(handle != nullptr, text.data());
   }
   ~Client() { rd_kafka_destroy(handle); }
@@ -147,6 +151,8 @@ void KafkaBroker::WriteConfig(const Node& node, size_t index) const {
           "group.initial.rebalance.delay.ms=0\n";
   // A dead broker is noticed after 9 s by default.
   file << "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
+  // What a dead writer left open is ended when its time is up, not at the next look 10 s later.
+  file << "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n";
   for (const char* topic : {"offsets.topic", "transaction.state.log", "default", "share.coordinator.state.topic"}) {
     file << fmt::format("{}.replication.factor={}\n", topic, replicas);
   }
@@ -187,7 +193,13 @@ Status KafkaBroker::AwaitReady(Node& node) {
 }
 
 void KafkaBroker::Stop(size_t node) {
-  nodes_[node].process->Kill(SIGTERM);
+  Terminate(node);
+  AwaitEnd(node);
+}
+
+void KafkaBroker::Terminate(size_t node) { nodes_[node].process->Kill(SIGTERM); }
+
+void KafkaBroker::AwaitEnd(size_t node) {
   CHECK(nodes_[node].process->Wait(kStopMax).has_value(), "kafka does not stop");
 }
 
@@ -259,8 +271,23 @@ Status KafkaBroker::Produce(const std::string& topic, const std::string& payload
   return Unless(fate, nullptr);
 }
 
-Result<size_t> KafkaBroker::Leader(const std::string& topic) {
-  Client client(hosts());
+Result<KafkaBroker::Ends> KafkaBroker::EndsOf(const std::string& topic) const {
+  Ends ends;
+  for (const auto& [isolation, end] :
+       {std::pair{"read_committed", &ends.visible}, {"read_uncommitted", &ends.written}}) {
+    Client client(hosts(), RD_KAFKA_CONSUMER, {{"isolation.level", isolation}});
+    int64_t low = 0;
+    TRY(Unless(rd_kafka_query_watermark_offsets(client.handle, topic.c_str(), 0, &low, end, kAskMs), nullptr));
+  }
+  return ends;
+}
+
+Result<size_t> KafkaBroker::LeaderSeenBy(size_t node, const std::string& topic) const {
+  return AskLeader(fmt::format("127.0.0.1:{}", nodes_[node].client_port), topic);
+}
+
+Result<size_t> KafkaBroker::AskLeader(const std::string& brokers, const std::string& topic) {
+  Client client(brokers);
   rd_kafka_topic_t* handle = rd_kafka_topic_new(client.handle, topic.c_str(), nullptr);
   const struct rd_kafka_metadata* metadata = nullptr;
   const rd_kafka_resp_err_t code = rd_kafka_metadata(client.handle, 0, handle, &metadata, kAskMs);

@@ -42,6 +42,8 @@ class KafkaBroker {
   std::string Url(const std::string& name) const { return "kafka://" + hosts() + "/" + name; }
 
   void Stop(size_t node = 0);
+  void Terminate(size_t node);  // as Stop, without waiting for its end
+  void AwaitEnd(size_t node);
   void Kill9(size_t node = 0);
   void Pause(size_t node = 0) { nodes_[node].process->Freeze(); }
   void Resume(size_t node = 0) { nodes_[node].process->Thaw(); }
@@ -52,8 +54,15 @@ class KafkaBroker {
   Status CreateTopic(const std::string& topic, int partitions, const std::map<std::string, std::string>& settings);
   Status DeleteTopic(const std::string& topic);
   Status Produce(const std::string& topic, const std::string& payload);
+  struct Ends {
+    int64_t visible = 0;  // as far as transactions have finished
+    int64_t written = 0;
+  };
+  Result<Ends> EndsOf(const std::string& topic) const;
   // Number of the node (from 0) that leads partition 0.
-  Result<size_t> Leader(const std::string& topic);
+  Result<size_t> Leader(const std::string& topic) const { return AskLeader(hosts(), topic); }
+  // The same in the words of one of them.
+  Result<size_t> LeaderSeenBy(size_t node, const std::string& topic) const;
 
  private:
   struct Node {
@@ -65,6 +74,7 @@ class KafkaBroker {
   };
 
   explicit KafkaBroker(Options options);
+  static Result<size_t> AskLeader(const std::string& brokers, const std::string& topic);
   void WriteConfig(const Node& node, size_t index) const;
   Status Launch(Node& node);
   Status AwaitReady(Node& node);

@@ -1,0 +1,73 @@
+"""Many databases over many topics of one broker: every replica is equal, and both nodes keep to a number of threads that
+does not grow with the databases, but for the one thread each database has anyway."""
+import os
+import sqlite3
+import sys
+import time
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from harness import free_port, http_json, log, run, until  # noqa: E402
+
+# 10 clients of 3 threads (one broker), 8 threads for acknowledgements, and what every node has: http, signals, wake-ups.
+PUBLISHER_THREADS_MAX = 60
+SUBSCRIBER_THREADS_MAX = 30
+
+
+def figures(process):
+    with open(f"/proc/{process.popen.pid}/status") as f:
+        lines = dict(line.split(":", 1) for line in f)
+    return int(lines["Threads"]), int(lines["VmRSS"].split()[0]) // 1024
+
+
+def main(world):
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    kafka = world.kafka()
+    names = [f"many{i}" for i in range(count)]
+    sources = {name: world.create(name + ".db", sql="CREATE TABLE t(id INTEGER PRIMARY KEY, a INT)") for name in names}
+    with open(world.path("runnel.yml"), "w") as config:
+        config.write("dbs:\n" + "".join(f"  - path: {sources[n]}\n    bus: {kafka.url(n)}\n" for n in names))
+        config.write("replicas:\n")
+        config.write("".join(f"  - path: {world.path(n)}-replica.db\n    bus: {kafka.url(n)}\n" for n in names))
+    ports = [free_port(), free_port()]
+    start = [world.runnel, "--config", world.path("runnel.yml")]
+    began = time.monotonic()
+    publisher = world.start("publisher", start + ["publish", "--http", f"127.0.0.1:{ports[0]}"])
+    subscriber = world.start("subscriber", start + ["subscribe", "--http", f"127.0.0.1:{ports[1]}"])
+
+    def all_publish():
+        assert publisher.running(), publisher.text()[-2000:]
+        status = http_json(ports[0], "/status")
+        return status and all(d["state"] == "publishing" for d in status["databases"])
+    until(all_publish, lambda: publisher.text()[-2000:], 120, 0.1)
+    log(f"{count} databases publishing after {time.monotonic() - began:.1f} s")
+    apps = {name: sqlite3.connect(path, timeout=20, isolation_level=None) for name, path in sources.items()}
+    for i in range(20):
+        for app in apps.values():
+            app.execute("INSERT INTO t(a) VALUES(?)", (i,))
+
+    def all_equal():
+        answers = http_json(ports[0], "/status", 10), http_json(ports[1], "/status", 10)
+        if not all(answers):
+            return False
+        published = {d["name"]: d["published"] for d in answers[0]["databases"]}
+        applied = {r["name"]: r["applied"] for r in answers[1]["replicas"]}
+        return applied == published and all(int(p[:16], 16) >= 21 for p in published.values())
+    until(all_equal, lambda: subscriber.text()[-2000:], 120, 0.1)
+    for name in names:
+        assert world.image(sources[name]) == world.image(world.path(name) + "-replica.db"), name
+
+    def sent():
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith("runnel_kafka_sent_messages_total"))
+    until(lambda: sent() >= 21 * count, lambda: f"metrics count the messages: {sent()}", 60, 0.2)
+    threads, rss = figures(publisher)
+    log(f"publisher: {threads} threads, {rss} MiB for {count} databases")
+    assert threads <= count + PUBLISHER_THREADS_MAX, threads
+    threads, rss = figures(subscriber)
+    log(f"subscriber: {threads} threads, {rss} MiB for {count} replicas")
+    assert threads <= count + SUBSCRIBER_THREADS_MAX, threads
+
+
+run(main)
