@@ -1,8 +1,10 @@
 // runnel bench: the numbers the README quotes, measured on this machine in one run, as JSON. Real SQLite writers, the
 // real nodes as child processes, the real bus. Rates with and without us are measured in turn, so that a machine whose
 // speed drifts is fair.
+#include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -26,7 +28,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 struct BenchOptions {
-  std::string bus = "file";
+  std::vector<std::string> buses = {"file"};
+  std::string bus;  // the one being measured
   std::vector<std::string> only;
   int time_s = 5;
   int pairs = 3;
@@ -46,10 +49,19 @@ struct Rig {
 
 std::string Self() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
-// A bus given as a URL ends in the database's name; each scenario gets a log of its own.
+// A bus given as a URL ends in the database's name, perhaps with parameters behind it; each scenario gets a log of its
+// own.
 std::string BusFor(const BenchOptions& options, const Rig& rig, const std::string& scenario) {
   if (options.bus == "file") return "file://" + (rig.dir / "bus") + "/" + scenario;
-  return options.bus + "_" + scenario + "_" + std::to_string(::getpid());
+  const size_t end = std::min(options.bus.find('?'), options.bus.size());
+  return options.bus.substr(0, end) + "_" + scenario + "_" + std::to_string(::getpid()) + options.bus.substr(end);
+}
+
+// "nats", "kafka fencing=transactional": enough to tell the columns of one run apart, and no secrets.
+std::string LabelOf(const std::string& bus) {
+  const size_t scheme = std::min(bus.find(':'), bus.size());
+  const size_t query = bus.find('?');
+  return bus.substr(0, scheme) + (query == std::string::npos ? "" : " " + bus.substr(query + 1));
 }
 
 Status Attach(Rig& rig, bool with_subscriber) {
@@ -164,31 +176,79 @@ Result<nlohmann::json> CatchUp(const BenchOptions& options) {
                         {"subscriber", MemoryOf(*behind)}};
 }
 
-int Bench(const BenchOptions& options) {
+double LoadNow() {
+  double load = 0;
+  return ::getloadavg(&load, 1) == 1 ? load : -1;
+}
+
+// The rows that matter when buses are compared, a column for each.
+void PrintTable(const nlohmann::json& report) {
+  const nlohmann::json& buses = report["buses"];
+  std::fprintf(stderr, "\n%-40s", "");
+  for (const nlohmann::json& bus : buses) std::fprintf(stderr, "  %26s", bus.value("bus", "").c_str());
+  std::fprintf(stderr, "\n");
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"latency_100", "p50_ms"},           {"latency_100", "p99_ms"},
+      {"latency_1000", "p50_ms"},          {"latency_1000", "p99_ms"},
+      {"latency_10000", "p50_ms"},         {"latency_10000", "p99_ms"},
+      {"latency_10000", "drain_ms"},       {"sustained", "rate"},
+      {"sustained", "drain_ms"},           {"catchup", "mib_per_s"},
+      {"overhead_normal", "ratio_median"}, {"overhead_full", "ratio_median"}};
+  for (const auto& [scenario, value] : rows) {
+    if (!std::any_of(buses.begin(), buses.end(), [&](const auto& bus) { return bus.contains(scenario); })) continue;
+    std::fprintf(stderr, "%-40s", (scenario + " " + value).c_str());
+    for (const nlohmann::json& bus : buses) {
+      const nlohmann::json result = bus.value(scenario, nlohmann::json::object());
+      if (result.contains(value)) {
+        std::fprintf(stderr, "  %26.2f", result[value].get<double>());
+      } else {
+        std::fprintf(stderr, "  %26s", result.contains("error") ? "failed" : "-");
+      }
+    }
+    std::fprintf(stderr, "\n");
+  }
+}
+
+int Bench(const BenchOptions& given) {
+  BenchOptions options = given;
   using Scenario = std::pair<std::string, std::function<Result<nlohmann::json>()>>;
   std::vector<Scenario> scenarios = {
       {"latency_100", [&] { return Latency(options, 100, "latency_100", options.time_s); }},
       {"latency_1000", [&] { return Latency(options, 1000, "latency_1000", options.time_s); }},
+      {"latency_10000", [&] { return Latency(options, 10000, "latency_10000", options.time_s); }},
       {"overhead_normal", [&] { return Overhead(options, "NORMAL"); }},
       {"overhead_full", [&] { return Overhead(options, "FULL"); }},
       {"sustained", [&] { return Latency(options, options.sustained_rate, "sustained", options.time_s * 2); }},
       {"catchup", [&] { return CatchUp(options); }},
   };
-  nlohmann::json report = {{"runnel", kVersion},
-                           {"bus", options.bus == "file" ? "file" : "given"},
-                           {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}};
+  const bool one = options.buses.size() == 1;
+  std::vector<nlohmann::json> results(options.buses.size(), nlohmann::json::object());
   int code = kExitOk;
   for (const auto& [name, run] : scenarios) {
     if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), name) == options.only.end())
       continue;
-    std::fprintf(stderr, "bench: %s ...\n", name.c_str());
-    Result<nlohmann::json> result = run();
-    if (result.ok()) {
-      report[name] = std::move(*result);
-    } else {
-      report[name] = {{"error", result.error().message()}};
-      code = kExitFailed;
+    // Buses in turn within each scenario: a machine whose speed drifts is fair to all.
+    for (size_t i = 0; i < options.buses.size(); ++i) {
+      options.bus = options.buses[i];
+      std::fprintf(stderr, "bench: %s%s ...\n", name.c_str(), one ? "" : (" over " + LabelOf(options.bus)).c_str());
+      const double load = LoadNow();
+      Result<nlohmann::json> result = run();
+      results[i][name] = result.ok() ? *std::move(result) : nlohmann::json{{"error", result.error().message()}};
+      results[i][name]["load_before"] = load;
+      if (!result.ok()) code = kExitFailed;
     }
+  }
+  nlohmann::json report = {{"runnel", kVersion}, {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}};
+  if (one) {
+    report["bus"] = options.buses[0] == "file" ? "file" : "given";
+    report.update(results[0]);
+  } else {
+    report["buses"] = nlohmann::json::array();
+    for (size_t i = 0; i < options.buses.size(); ++i) {
+      results[i]["bus"] = LabelOf(options.buses[i]);
+      report["buses"].push_back(std::move(results[i]));
+    }
+    PrintTable(report);
   }
   std::printf("%s\n", report.dump(2).c_str());
   return code;
@@ -201,9 +261,12 @@ void AddBench(CLI::App& app, Context& context) {
   CLI::App* verb =
       app.add_subcommand("bench", "Measure latency, overhead, throughput and catch-up on this machine; prints JSON");
   verb->fallthrough();
-  verb->add_option("--bus", options->bus, "\"file\", or a bus URL whose last part is a prefix for log names");
+  verb->add_option(
+      "--bus", options->buses,
+      "\"file\", or a bus URL whose last part is a prefix for log names; given more than once, the buses are "
+      "measured in turn and shown beside each other");
   verb->add_option("--only", options->only,
-                   "latency_100, latency_1000, overhead_normal, overhead_full, sustained, catchup")
+                   "latency_100, latency_1000, latency_10000, overhead_normal, overhead_full, sustained, catchup")
       ->delimiter(',');
   verb->add_option("--time", options->time_s, "Seconds per measurement")->check(CLI::Range(1, 600));
   verb->add_option("--pairs", options->pairs, "Pairs of runs for the overhead")->check(CLI::Range(1, 100));
