@@ -19,6 +19,19 @@ class Crc64 {
   uint64_t value_ = 0;
 };
 
+// The CRC of first and second piece together, from the CRCs of each: pieces can be summed up by different threads.
+uint64_t JoinCrc64(uint64_t first, uint64_t second, uint64_t second_bytes);
+
+// The same for many second pieces of one length, at about 50 ns each.
+class Crc64Joiner {
+ public:
+  explicit Crc64Joiner(uint64_t second_bytes);
+  uint64_t Join(uint64_t first, uint64_t second) const;
+
+ private:
+  uint64_t shift_;  // x to the power of the second piece's bits, modulo the polynomial
+};
+
 // Checksum of one page: CRC-64 over its number (big-endian u32) and its bytes, bit 63 set.
 Checksum PageChecksum(Pgno pgno, Bytes page);
 

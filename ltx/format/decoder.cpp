@@ -4,6 +4,7 @@
 #include <string>
 
 #include "ltx/base/check.h"
+#include "ltx/format/frame_rules.h"
 #include "ltx/format/page_frame.h"
 
 namespace runnel::ltx {
@@ -95,12 +96,11 @@ class Decoder::Impl {
   State state = State::kNew;
 
  private:
-  Status CheckOrder(Pgno pgno) const;
-  Status CheckComplete() const;
   Status ReadBlock(Bytes page_header);
   Status ReadLegacyFrame(Bytes page_header);
-  void ExpectInIndex(Pgno pgno, uint64_t offset, uint64_t frame_bytes);
   Status ReadIndex();
+  // Says where in the file a rule was broken.
+  Status Located(Status status) const { return status.ok() ? Ok() : Status(Corrupt(status.error().message())); }
   Error Corrupt(std::string what) const {
     return Error(Errc::kCorrupt, "ltx at byte " + std::to_string(input_.offset()) + ": " + std::move(what));
   }
@@ -109,10 +109,8 @@ class Decoder::Impl {
   Header header_;
   std::unique_ptr<std::byte[]> memory_;  // one page, then the input's buffer
   MutableBytes page_;
-  Pgno last_pgno_;
+  FrameRules rules_;
   Crc64 crc_;                         // of the file
-  Crc64 index_crc_;                   // of the index entries that the frames seen so far must have
-  uint64_t index_bytes_ = 0;          // and their length
   Checksum sum_ = Checksum::Empty();  // of a snapshot's pages
   LegacyFrame legacy_;
 };
@@ -123,41 +121,13 @@ Result<Header> Decoder::Impl::ReadHeader() {
   TRY_ASSIGN(Bytes bytes, input_.Take(kHeaderBytes, "header"));
   crc_.Update(bytes);
   TRY_ASSIGN(header_, DecodeHeader(bytes));
+  rules_ = FrameRules(header_);
   const size_t page_bytes = header_.page_size.raw();
   const size_t buffer_bytes = FrameBytesMax(header_.page_size) + kReadAheadBytes;
   memory_ = std::make_unique_for_overwrite<std::byte[]>(page_bytes + buffer_bytes);
   page_ = {memory_.get(), page_bytes};
   input_.SetBuffer({memory_.get() + page_bytes, buffer_bytes});
   return header_;
-}
-
-Status Decoder::Impl::CheckOrder(Pgno pgno) const {
-  const Pgno lock_page = LockPage(header_.page_size);
-  const std::string name = "page " + std::to_string(pgno.raw());
-  if (pgno.raw() > header_.commit) {
-    return Corrupt(name + " is beyond the commit of " + std::to_string(header_.commit) + " pages");
-  }
-  if (pgno == lock_page) return Corrupt(name + " is the lock page");
-  if (pgno <= last_pgno_) return Corrupt(name + " follows page " + std::to_string(last_pgno_.raw()));
-  if (!header_.IsSnapshot()) return Ok();
-  Pgno expected = last_pgno_.Next();
-  if (expected == lock_page) expected = expected.Next();
-  return pgno == expected ? Ok() : Status(Corrupt("snapshot lacks page " + std::to_string(expected.raw())));
-}
-
-Status Decoder::Impl::CheckComplete() const {
-  if (!header_.IsSnapshot() || last_pgno_ == header_.LastPage()) return Ok();
-  return Corrupt("snapshot of " + std::to_string(header_.commit) + " pages ends with page " +
-                 std::to_string(last_pgno_.raw()));
-}
-
-void Decoder::Impl::ExpectInIndex(Pgno pgno, uint64_t offset, uint64_t frame_bytes) {
-  std::byte entry[3 * kUvarintBytesMax];
-  size_t used = StoreUvarint(entry, pgno.raw());
-  used += StoreUvarint(entry + used, offset);
-  used += StoreUvarint(entry + used, frame_bytes);
-  index_crc_.Update({entry, used});
-  index_bytes_ += used;
 }
 
 Status Decoder::Impl::ReadBlock(Bytes page_header) {
@@ -196,38 +166,32 @@ Result<std::optional<Page>> Decoder::Impl::ReadPage() {
   const uint16_t flags = LoadBe16(page_header + 4);
   if (pgno == Pgno()) {
     if (flags != 0) return Corrupt("page number 0");
-    TRY(CheckComplete());
+    TRY(Located(rules_.Complete()));
     crc_.Update(page_header);
     return std::optional<Page>();
   }
   if ((flags & ~kPageFlagBlock) != 0) return Corrupt("unknown page flags " + std::to_string(flags));
-  const Pgno expected = last_pgno_.Next();
-  if (pgno != expected || pgno.raw() > header_.commit || pgno == LockPage(header_.page_size)) TRY(CheckOrder(pgno));
+  TRY(Located(rules_.Check(pgno)));
   TRY(flags == kPageFlagBlock ? ReadBlock(page_header) : ReadLegacyFrame(page_header));
   crc_.Update(page_);
-  ExpectInIndex(pgno, frame_offset, input_.offset() - frame_offset);
+  rules_.Add(pgno, frame_offset, input_.offset() - frame_offset);
   if (header_.IsSnapshot() && !header_.no_checksum) sum_ = sum_.Toggle(PageChecksum(pgno, page_));
-  last_pgno_ = pgno;
   return std::optional<Page>(Page{pgno, page_});
 }
 
 // The frames have already said what the index must be: its length is known, and its bytes are compared by their CRC.
 Status Decoder::Impl::ReadIndex() {
   Crc64 index_crc;
-  for (uint64_t rest = index_bytes_; rest > 0;) {
+  for (uint64_t rest = rules_.index_bytes(); rest > 0;) {
     const size_t size = std::min<uint64_t>(rest, kIndexPieceBytes);
     TRY_ASSIGN(Bytes piece, input_.Take(size, "page index"));
     index_crc.Update(piece);
     crc_.Update(piece);
     rest -= size;
   }
-  if (index_crc.value() != index_crc_.value()) return Corrupt("page index is not that of the pages");
-  TRY_ASSIGN(Bytes end, input_.Take(1 + 8, "page index"));
-  if (end[0] != std::byte{0}) return Corrupt("page index has an entry without a page");
-  const uint64_t size = LoadBe64(end.data() + 1);
-  if (size != index_bytes_ + 1) {
-    return Corrupt("page index size " + std::to_string(size) + " instead of " + std::to_string(index_bytes_ + 1));
-  }
+  if (index_crc.value() != rules_.index_crc()) return Corrupt("page index is not that of the pages");
+  TRY_ASSIGN(Bytes end, input_.Take(FrameRules::kIndexEndBytes, "page index"));
+  TRY(Located(rules_.CheckIndexEnd(end)));
   crc_.Update(end);
   return Ok();
 }

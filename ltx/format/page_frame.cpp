@@ -3,6 +3,7 @@
 #include <lz4.h>
 #include <lz4frame.h>
 
+#include <cstring>
 #include <string>
 
 #include "ltx/base/check.h"
@@ -13,6 +14,33 @@ namespace {
 Error WrongLength(size_t got, size_t wanted) {
   return Error(Errc::kCorrupt,
                "page decompresses to " + std::to_string(got) + " bytes instead of " + std::to_string(wanted));
+}
+
+uint32_t LoadLe32(const std::byte* p) {
+  uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// Of an LZ4 frame, which tells its length by its blocks only (the LZ4 frame format, version 1).
+Result<size_t> Lz4FrameBytesNeeded(Bytes bytes, size_t bytes_max) {
+  constexpr uint32_t kMagic = 0x184d2204;
+  constexpr size_t kFixedBytes = 4 + 2 + 1;  // magic, two descriptor bytes, header checksum
+  if (bytes.size() < kFixedBytes) return kFixedBytes;
+  const auto flags = std::to_integer<unsigned>(bytes[4]);
+  if (LoadLe32(bytes.data()) != kMagic || flags >> 6 != 1) return Error(Errc::kCorrupt, "page is not an lz4 frame");
+  const size_t block_extra = (flags & 0x10) != 0 ? 4 : 0;
+  size_t at = kFixedBytes + ((flags & 0x08) != 0 ? 8 : 0) + ((flags & 0x01) != 0 ? 4 : 0);
+  while (true) {
+    if (at + 4 > bytes_max) {
+      return Error(Errc::kCorrupt, "lz4 frame of one page is longer than " + std::to_string(bytes_max) + " bytes");
+    }
+    if (bytes.size() < at + 4) return at + 4;
+    const uint32_t block_bytes = LoadLe32(bytes.data() + at) & 0x7fffffff;
+    at += 4;
+    if (block_bytes == 0) return at + ((flags & 0x04) != 0 ? 4 : 0);
+    at += block_bytes + block_extra;
+  }
 }
 
 }  // namespace
@@ -29,6 +57,24 @@ bool TakeUvarint(Bytes& bytes, uint64_t& value) {
     }
   }
   return false;
+}
+
+Result<size_t> FrameBytesNeeded(Bytes bytes, PageSize page_size) {
+  if (bytes.size() < kPageHeaderBytes) return kPageHeaderBytes;
+  const uint32_t pgno = LoadBe32(bytes.data());
+  const uint16_t flags = LoadBe16(bytes.data() + 4);
+  if (pgno == 0) return flags == 0 ? Result<size_t>(kPageHeaderBytes) : Error(Errc::kCorrupt, "page number 0");
+  if ((flags & ~kPageFlagBlock) != 0) return Error(Errc::kCorrupt, "unknown page flags " + std::to_string(flags));
+  if (flags == 0) {
+    TRY_ASSIGN(size_t needed, Lz4FrameBytesNeeded(bytes.subspan(kPageHeaderBytes), LegacyFrameBytesMax(page_size)));
+    return kPageHeaderBytes + needed;
+  }
+  if (bytes.size() < kFrameHeaderBytes) return kFrameHeaderBytes;
+  const uint32_t block_bytes = LoadBe32(bytes.data() + kPageHeaderBytes);
+  if (block_bytes == 0 || block_bytes > BlockBytesMax(page_size)) {
+    return Error(Errc::kCorrupt, "compressed page of " + std::to_string(block_bytes) + " bytes");
+  }
+  return kFrameHeaderBytes + block_bytes;
 }
 
 Status DecompressBlock(Bytes block, MutableBytes page) {

@@ -40,6 +40,10 @@ inline size_t StoreUvarint(std::byte* out, uint64_t value) {
 // Takes a number off the front of `bytes`; false if they end early or the number does not fit.
 bool TakeUvarint(Bytes& bytes, uint64_t& value);
 
+// How many bytes the frame (or the end marker) that begins with `bytes` needs: its whole length if that can be told
+// from them, else a number larger than bytes.size() with which more can be told. Errors: kCorrupt: it is none.
+Result<size_t> FrameBytesNeeded(Bytes bytes, PageSize page_size);
+
 // Fills `page` exactly. Errors: kCorrupt.
 Status DecompressBlock(Bytes block, MutableBytes page);
 
