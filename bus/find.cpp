@@ -143,9 +143,9 @@ Result<std::optional<StreamSeq>> FindTxid(Log& log, Txid first_needed, std::stop
 
 namespace {
 
-// The last complete snapshot that begins in [from, to]; it may end behind `to`, up to `tail`.
+// The last complete snapshot of at most this TXID that begins in [from, to]; it may end behind `to`, up to `tail`.
 Result<std::optional<SnapshotPlace>> LastSnapshotIn(Log& log, StreamSeq from, StreamSeq to, const Newest& newest,
-                                                    const std::stop_token& stop) {
+                                                    Txid at_most, const std::stop_token& stop) {
   std::optional<SnapshotPlace> found;
   std::optional<SnapshotPlace> begun;  // in chunks, not complete yet
   uint32_t chunk_count = 0;
@@ -173,12 +173,12 @@ Result<std::optional<SnapshotPlace>> LastSnapshotIn(Log& log, StreamSeq from, St
       begun.reset();
       // A snapshot starts at TXID 1, so it can only be the first of several entries.
       const EntryOutline& front = outline.entries.front();
-      if (front.origin == Origin::kSnapshot && item->seq <= to) {
+      if (front.origin == Origin::kSnapshot && front.max_txid <= at_most && item->seq <= to) {
         found = SnapshotPlace{item->seq, newest.lineage, front.max_txid};
       }
       continue;
     }
-    if (entry.origin != Origin::kSnapshot) {
+    if (entry.origin != Origin::kSnapshot || entry.max_txid > at_most) {
       begun.reset();
       continue;
     }
@@ -202,7 +202,7 @@ Result<std::optional<SnapshotPlace>> LastSnapshotIn(Log& log, StreamSeq from, St
 
 }  // namespace
 
-Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop) {
+Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop, Txid at_most) {
   TRY_ASSIGN(std::optional<Newest> newest, FindNewest(log));
   if (!newest) return std::optional<SnapshotPlace>();
   TRY_ASSIGN(LogInfo info, log.Info());
@@ -210,7 +210,8 @@ Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token 
   uint64_t to = newest->seq.raw();
   for (uint64_t window = kWindowMessages; to >= first; window *= kWindowGrowth) {
     uint64_t from = to - first + 1 > window ? to - window + 1 : first;
-    TRY_ASSIGN(std::optional<SnapshotPlace> found, LastSnapshotIn(log, StreamSeq(from), StreamSeq(to), *newest, stop));
+    TRY_ASSIGN(std::optional<SnapshotPlace> found,
+               LastSnapshotIn(log, StreamSeq(from), StreamSeq(to), *newest, at_most, stop));
     if (found) return found;
     to = from - 1;
   }

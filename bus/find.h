@@ -24,10 +24,12 @@ struct SnapshotPlace {
   Txid txid;  // the image is of this commit
 };
 
-// The newest snapshot LTX that is complete in the log, of the newest lineage; nullopt if there is none.
+// The newest snapshot LTX of at most this TXID that is complete in the log, of the newest lineage; nullopt if there is
+// none.
 //
 // Reads forward through windows that begin further and further back from the tail: near the tail it costs what lies
 // behind the snapshot a few times over, without any snapshot it reads the whole log once.
-Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop = {});
+Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop = {},
+                                                      Txid at_most = Txid(UINT64_MAX));
 
 }  // namespace runnel::bus
