@@ -18,6 +18,7 @@
 
 #include "ltx/base/time.h"
 #include "tools/bench_parts.h"
+#include "tools/bench_restore.h"
 #include "tools/command.h"
 #include "tools/version.h"
 
@@ -272,7 +273,18 @@ void AddBench(CLI::App& app, Context& context) {
   verb->add_option("--pairs", options->pairs, "Pairs of runs for the overhead")->check(CLI::Range(1, 100));
   verb->add_option("--rate", options->sustained_rate, "Commits per second of the sustained run");
   verb->add_option("--catchup-mib", options->catchup_mib, "Size of the log to catch up with");
-  verb->callback([&context, options] { context.run = [options] { return Bench(*options); }; });
+  auto restore = std::make_shared<RestoreBenchOptions>();
+  CLI::App* restore_verb = verb->add_subcommand("restore", "A restore beside cp and beside Litestream's; prints JSON");
+  restore_verb->add_option("--mib", restore->mib, "Size of the database")->check(CLI::Range(1, 1 << 20));
+  restore_verb->add_option("--runs", restore->runs, "Of each, in turn")->check(CLI::Range(1, 100));
+  restore_verb->add_option("--archive", restore->archive,
+                           "URL of an empty place for the archive (default: a temporary directory)");
+  restore_verb->add_option("--litestream", restore->litestream, "Its binary, to be measured too");
+  verb->callback([&context, options, restore, restore_verb] {
+    context.run = [options, restore, chosen = restore_verb->parsed()] {
+      return chosen ? BenchRestore(*restore) : Bench(*options);
+    };
+  });
 }
 
 }  // namespace runnel::tools

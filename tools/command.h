@@ -41,6 +41,7 @@ void AddSnapshot(CLI::App& app, Context& context);
 void AddStatus(CLI::App& app, Context& context);
 void AddWait(CLI::App& app, Context& context);
 void AddVerify(CLI::App& app, Context& context);
+void AddRestore(CLI::App& app, Context& context);
 void AddLtx(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
 void AddBench(CLI::App& app, Context& context);

@@ -60,6 +60,7 @@ int Main(int argc, char** argv) {
   AddStatus(app, context);
   AddWait(app, context);
   AddVerify(app, context);
+  AddRestore(app, context);
   AddLtx(app, context);
   AddDoctor(app, context);
   AddBench(app, context);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -99,6 +100,25 @@ Status ReplicaImage::AddPage(Pgno pgno, Bytes page) {
   table_->Set(pgno, checksum, Txid(0));
   ++next_pgno_;
   return Ok();
+}
+
+Status ReplicaImage::WritePages(Pgno first, Bytes pages) {
+  return WriteAll(fd_, pages, uint64_t{first.raw() - 1} * options_.page_size.raw(), side_->new_image());
+}
+
+Status ReplicaImage::SetChecksums(std::span<const Checksum> checksums) {
+  const Pgno lock_page = LockPage(options_.page_size);
+  TRY(table_->Reserve(Pgno(static_cast<uint32_t>(std::max<size_t>(checksums.size(), 1)))));
+  for (const Checksum checksum : checksums) {
+    const Pgno pgno(next_pgno_++);
+    if (pgno == lock_page) continue;
+    sum_ = sum_.Toggle(checksum);
+    table_->Set(pgno, checksum, Txid(0));
+  }
+  header_.resize(kHeaderBytes);
+  const ssize_t got = ::pread(fd_, header_.data(), header_.size(), 0);
+  if (got < 0) return ErrnoError(errno, side_->new_image());
+  return static_cast<size_t>(got) == header_.size() ? Ok() : Status(Error(Errc::kCorrupt, "image has no first page"));
 }
 
 Status ReplicaImage::CheckComplete(const Final& final) const {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,11 @@ class ReplicaImage {
 
   // Ascending and without holes, but for the lock page.
   Status AddPage(Pgno pgno, Bytes page);
+
+  // Instead of AddPage: whole pages in any order, from any thread; then SetChecksums once, by page number - 1 (of the
+  // lock page it is not looked at).
+  Status WritePages(Pgno first, Bytes pages);
+  Status SetChecksums(std::span<const Checksum> checksums);
 
   struct Final {
     LineageBytes lineage{};

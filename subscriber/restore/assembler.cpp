@@ -266,6 +266,7 @@ Result<AssembledImage> Assembler::Run(BlockFetcher& fetcher) {
     open_.pop_front();
   }
   TRY(CheckComplete());
+  image_.proven = expected_.has_value();
   return std::move(image_);
 }
 

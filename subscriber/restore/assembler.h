@@ -46,6 +46,7 @@ struct AssembledImage {
   Txid min_txid;                    // of the oldest file: 1, as it is a snapshot
   Position position;                // the checksum is that of the pages written
   int64_t timestamp_ms = 0;         // of the newest file
+  bool proven = false;              // by a checksum of the whole image that somebody has noted
   std::vector<Checksum> checksums;  // by page number - 1, if kept; of the lock page 0
 };
 

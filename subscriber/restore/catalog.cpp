@@ -139,10 +139,10 @@ Result<Txid> Catalog::NewestAt(WallTime time) {
   return *reachable.at_or_before;
 }
 
-Result<ArchivePlan> Catalog::Plan(Txid target, uint64_t block_bytes) const {
+Result<ArchivePlan> Catalog::Plan(Txid target, uint64_t block_bytes, Txid from) const {
   ArchivePlan plan;
   plan.target = target;
-  Result<std::vector<PlanStep>> steps = PlanRestore(plan_objects_, target);
+  Result<std::vector<PlanStep>> steps = PlanRestore(plan_objects_, target, from);
   if (!steps.ok()) return steps.error().With(store_->location());
   plan.steps = std::move(*steps);
   for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {

@@ -61,7 +61,8 @@ class Catalog {
 
   // Errors: kNotFound, naming the TXIDs around it that can be reached; the store's.
   // `block_bytes`: pieces of several files are no longer than this.
-  Result<ArchivePlan> Plan(Txid target, uint64_t block_bytes) const;
+  // `from` 0: from nothing; else what leads on from an image of that TXID.
+  Result<ArchivePlan> Plan(Txid target, uint64_t block_bytes, Txid from = Txid()) const;
 
  private:
   explicit Catalog(store::ObjectStore& store) : store_(&store) {}

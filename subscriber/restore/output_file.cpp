@@ -95,10 +95,6 @@ Status OutputFile::Write(Pgno first, Bytes pages) {
   return Ok();
 }
 
-Status OutputFile::ReadPage(Pgno pgno, MutableBytes page) const {
-  return file_.ReadExactAt(uint64_t{pgno.raw() - 1} * page_size_.raw(), page);
-}
-
 Status OutputFile::SetPageCount(uint32_t page_count) { return file_.Truncate(uint64_t{page_count} * page_size_.raw()); }
 
 Status OutputFile::Finish(bool replace) {

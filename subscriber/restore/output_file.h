@@ -32,8 +32,9 @@ class OutputFile : public ImageSink {
   Status Start(PageSize page_size, uint32_t page_count) override;
   Status Write(Pgno first, Bytes pages) override;
 
-  // For what is changed after the first image is there. One thread.
-  Status ReadPage(Pgno pgno, MutableBytes page) const;
+  const std::string& temporary() const { return temporary_; }
+
+  // The image ends here: for what is changed behind the first one. One thread.
   Status SetPageCount(uint32_t page_count);
 
   // DURABLE: the image under its name. Errors: kRefused when a file appeared there meanwhile and `replace` is not set.
