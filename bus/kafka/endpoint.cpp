@@ -12,8 +12,8 @@ namespace {
 
 constexpr uint16_t kDefaultPort = 9092;
 constexpr uint64_t kMessageBytesDefault = 8 << 20;  // larger ones cost every broker and consumer buffers of that size
-constexpr uint64_t kMessageBytesMin = 64 << 10;
-constexpr uint64_t kMessageBytesMax = 64 << 20;  // brokers refuse requests above 100 MB (socket.request.max.bytes)
+constexpr uint64_t kMessageBytesMin = 1'000'000;    // a smaller topic would be refused (bus/kafka/topic.cpp)
+constexpr uint64_t kMessageBytesMax = 64 << 20;     // brokers refuse requests above 100 MB (socket.request.max.bytes)
 
 Error Invalid(std::string message) { return Error(Errc::kInvalid, "kafka url: " + std::move(message)); }
 

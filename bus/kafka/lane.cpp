@@ -38,7 +38,7 @@ Client::Properties Properties(const LaneClient::Options& options) {
 }  // namespace
 
 Result<std::shared_ptr<LaneClient>> LaneClient::Open(const Servers& servers, const Options& options) {
-  std::shared_ptr<LaneClient> opened(new LaneClient(options));
+  std::shared_ptr<LaneClient> opened = std::unique_ptr<LaneClient>(new LaneClient(options));
   Client::Options client_options;
   client_options.type = RD_KAFKA_PRODUCER;
   client_options.properties = Properties(options);

@@ -33,7 +33,7 @@ struct LaneEvents {
 class Lane;
 
 // One idempotent producer client and the thread that polls it. THREAD: any.
-class LaneClient : public std::enable_shared_from_this<LaneClient> {
+class LaneClient {
  public:
   struct Options {
     uint64_t batch_bytes = 0;

@@ -16,6 +16,8 @@ using std::chrono::milliseconds;
 constexpr size_t kErrorTextBytes = 512;
 // Random numbers of topics made by us lie above this; nobody configures such a number by hand.
 constexpr uint64_t kIncarnationMin = uint64_t{1} << 62;
+// What a publisher packs into one message, with room: Kafka's own default is a little more.
+constexpr int64_t kMessageBytesMin = 1'000'000;
 constexpr int64_t kRetentionMinMs = 3'600'000;
 constexpr milliseconds kCreatedPoll(20);
 
@@ -105,6 +107,11 @@ std::vector<std::string> JudgeTopic(const TopicFacts& facts, uint32_t replicas_w
   if (retention_ms >= 0 && retention_ms < kRetentionMinMs) {
     dangers.push_back(
         fmt::format("retention.ms={} keeps messages for less than an hour: set it to 604800000", retention_ms));
+  }
+  const int64_t message_bytes = Number(facts, "max.message.bytes", kMessageBytesMin);
+  if (message_bytes < kMessageBytesMin) {
+    dangers.push_back(fmt::format("max.message.bytes={} is less than the messages of a log may need: set it to 8388608",
+                                  message_bytes));
   }
   if (facts.replica_count < static_cast<int>(replicas_wanted)) {
     dangers.push_back(

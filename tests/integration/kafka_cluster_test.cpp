@@ -227,5 +227,59 @@ TEST_F(KafkaCluster, WithoutEnoughReplicasNothingIsAcknowledgedAndAllArrivesWhen
   EXPECT_EQ(all.size(), 21u);
 }
 
+// The cluster was told to rather lose messages than wait: it forgets what it had acknowledged.
+TEST_F(KafkaCluster, TailLostInAnUncleanElectionIsAGapForWhoHasReadItAndNoHoleForOthers) {
+  if (!running()) return;
+  name_ += "unclean";
+  ASSERT_TRUE(
+      broker_->CreateTopic(topic(), 1, {{"min.insync.replicas", "1"}, {"unclean.leader.election.enable", "true"}}, 2)
+          .ok());
+  OpenOptions options;
+  const std::string url = broker_->Url(name_);
+  ASSERT_TRUE(Await([&] { return OpenKafka(url, options)->Info().ok(); }));
+  ASSERT_EQ(OpenKafka(url, options)->Create().code(), Errc::kRefused) << "unless it is forced";
+  options.force = true;
+  log_ = OpenKafka(url, options);
+  const std::unique_ptr<LogWriter> writer = Lead(*log_, "old");
+  ASSERT_NE(writer, nullptr);
+  AppendAcked(*writer, "a", 0, 50);
+  const size_t leader = Leader();
+  const Result<KafkaBroker::Replicas> replicas = broker_->ReplicasOf(topic(), leader);
+  ASSERT_TRUE(replicas.ok() && replicas->all.size() == 2);
+  const size_t other = replicas->all[0] == leader ? replicas->all[1] : replicas->all[0];
+  broker_->Kill9(other);
+  ASSERT_TRUE(Await([&] {
+    const Result<KafkaBroker::Replicas> now = broker_->ReplicasOf(topic(), leader);
+    return now.ok() && now->in_sync.size() == 1;
+  }));
+  const Result<std::unique_ptr<LogReader>> follower = log_->Read(FromEarliest{});
+  ASSERT_TRUE(follower.ok()) << follower.error().message();
+  AppendAcked(*writer, "a", 50, 50);  // on one broker only
+  EXPECT_EQ(ReadToTail(*log_, **follower).size(), 101u);
+  broker_->Kill9(leader);
+  ASSERT_TRUE(broker_->Restart(other).ok());
+  ASSERT_TRUE(Await([&] {
+    const Result<size_t> now = broker_->LeaderSeenBy(other, topic());
+    return now.ok() && *now == other;
+  }));
+  ASSERT_TRUE(broker_->Restart(leader).ok());
+
+  const std::unique_ptr<LogWriter> next = Lead(*log_, "new");
+  ASSERT_NE(next, nullptr);
+  AppendAcked(*next, "b", 0, 80);
+  const std::vector<std::string> all = Everything(*log_);
+  EXPECT_EQ(CountNumbers(all, 1, "a"), 50u) << "what was on both";
+  ASSERT_EQ(all.size(), 132u);
+  EXPECT_EQ(all[51], "new");
+  EXPECT_EQ(CountNumbers(all, 52, "b"), 80u);
+  Result<Message> message = Error(Errc::kTimeout, "");
+  ASSERT_TRUE(Await([&] {
+    message = (*follower)->Next(Soon(), {});
+    return message.ok() || message.code() != Errc::kUnavailable;
+  }));
+  EXPECT_EQ(message.code(), Errc::kGap) << (message.ok() ? message->payload : message.error().message());
+  EXPECT_FALSE(writer->Append("a/100", {}).ok() && writer->WaitAcked(101, Soon(), {}).ok()) << "it lost its place";
+}
+
 }  // namespace
 }  // namespace runnel::bus

@@ -72,6 +72,7 @@ def refused_topics(world, kafka):
     cases = [("compacted", 1, {"cleanup_policy": "compact"}, ["cleanup.policy=compact", "set it to delete"]),
              ("many", 3, {}, ["3 partitions", "make it again with one"]),
              ("capped", 1, {"retention_bytes": "1000000"}, ["retention.bytes=1000000", "set it to -1"]),
+             ("small", 1, {"max_message_bytes": "65536"}, ["max.message.bytes=65536", "set it to 8388608"]),
              ("short", 1, {"retention_ms": "60000"}, ["retention.ms=60000", "set it to 604800000"])]
     for name, partitions, settings, words in cases:
         kafka.create_topic("runnel." + name, partitions, **settings)

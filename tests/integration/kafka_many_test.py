@@ -1,5 +1,5 @@
-"""Many databases over many topics of one broker: every replica is equal, and both nodes keep to a number of threads that
-does not grow with the databases, but for the one thread each database has anyway."""
+"""Many databases over many topics of one broker: every replica is equal, and both nodes keep to a number of threads
+that does not grow with the databases, but for the one thread each database has anyway."""
 import os
 import sqlite3
 import sys
@@ -9,7 +9,7 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from harness import free_port, http_json, log, run, until  # noqa: E402
 
-# 10 clients of 3 threads (one broker), 8 threads for acknowledgements, and what every node has: http, signals, wake-ups.
+# 10 clients of 3 threads (one broker), 8 threads for acknowledgements, and what every node has: http, signals, ...
 PUBLISHER_THREADS_MAX = 60
 SUBSCRIBER_THREADS_MAX = 30
 

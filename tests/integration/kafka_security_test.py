@@ -1,5 +1,5 @@
-"""Kafka behind SASL and TLS, with everything in the configuration file: both nodes work; a wrong password, an authority that did
-not sign, and a mechanism the client library cannot do are refused with a sentence that holds no secret."""
+"""Kafka behind SASL and TLS, with everything in the configuration file: both nodes work; a wrong password, an authority
+that did not sign, and a mechanism the client library cannot do are refused with a sentence that holds no secret."""
 import os
 import subprocess
 import sys
@@ -45,8 +45,8 @@ def make_certificates(directory):
         f.write("subjectAltName=IP:127.0.0.1\n")
     for command in (authority + ["-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.pem"],
                     authority + ["-subj", "/CN=other-ca", "-keyout", "other.key", "-out", "other.pem"],
-                    ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", "server.key",
-                     "-out", "server.csr"],
+                    ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+                     "-keyout", "server.key", "-out", "server.csr"],
                     ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                      "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", "server.pem"]):
         subprocess.run(command, cwd=directory, check=True, capture_output=True)

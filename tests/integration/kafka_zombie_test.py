@@ -1,5 +1,5 @@
-"""A publisher is frozen in the middle of its work, a copy of its database takes over, and the publisher wakes up: it ends with
-the exit code of a fenced one, and no replica ever takes anything of it. Arguments: kinds of buses."""
+"""A publisher is frozen in the middle of its work, a copy of its database takes over, and the publisher wakes up: it
+ends with the exit code of a fenced one, and no replica ever takes anything of it. Arguments: kinds of buses."""
 import os
 import shutil
 import signal

@@ -20,7 +20,7 @@ def main(world):
     free = os.statvfs(world.dir)
     if free.f_bavail * free.f_frsize < 10 * mib * 2**20:
         raise Skip(f"needs {10 * mib} MiB of disk")
-    bus = world.nats().url() if kind == "nats" else world.file_bus()
+    bus = world.bus(kind).url()
     source = world.create(page_size=4096)
     publisher = world.publisher(source, bus)
     publisher.await_publishing()

@@ -217,11 +217,12 @@ Status KafkaBroker::Restart(size_t node) {
 std::string KafkaBroker::LogText(size_t node) const { return ReadFile(nodes_[node].directory / "log"); }
 
 Status KafkaBroker::CreateTopic(const std::string& topic, int partitions,
-                                const std::map<std::string, std::string>& settings) {
+                                const std::map<std::string, std::string>& settings, int replicas) {
   Client client(hosts());
   std::array<char, 512> text = {};
   rd_kafka_NewTopic_t* wanted = rd_kafka_NewTopic_new(
-      topic.c_str(), partitions, static_cast<int>(std::min<size_t>(3, nodes_.size())), text.data(), text.size());
+      topic.c_str(), partitions, replicas != 0 ? replicas : static_cast<int>(std::min<size_t>(3, nodes_.size())),
+      text.data(), text.size());
   for (const auto& [key, value] : settings) rd_kafka_NewTopic_set_config(wanted, key.c_str(), value.c_str());
   rd_kafka_queue_t* queue = rd_kafka_queue_new(client.handle);
   rd_kafka_CreateTopics(client.handle, &wanted, 1, nullptr, queue);
@@ -280,6 +281,24 @@ Result<KafkaBroker::Ends> KafkaBroker::EndsOf(const std::string& topic) const {
     TRY(Unless(rd_kafka_query_watermark_offsets(client.handle, topic.c_str(), 0, &low, end, kAskMs), nullptr));
   }
   return ends;
+}
+
+Result<KafkaBroker::Replicas> KafkaBroker::ReplicasOf(const std::string& topic, size_t asked_node) const {
+  Client client(fmt::format("127.0.0.1:{}", nodes_[asked_node].client_port));
+  rd_kafka_topic_t* handle = rd_kafka_topic_new(client.handle, topic.c_str(), nullptr);
+  const struct rd_kafka_metadata* metadata = nullptr;
+  const rd_kafka_resp_err_t code = rd_kafka_metadata(client.handle, 0, handle, &metadata, kAskMs);
+  rd_kafka_topic_destroy(handle);
+  TRY(Unless(code, nullptr));
+  Replicas replicas;
+  if (metadata->topic_cnt == 1 && metadata->topics[0].partition_cnt > 0) {
+    const rd_kafka_metadata_partition& partition = metadata->topics[0].partitions[0];
+    for (int i = 0; i < partition.replica_cnt; ++i)
+      replicas.all.push_back(static_cast<size_t>(partition.replicas[i] - 1));
+    for (int i = 0; i < partition.isr_cnt; ++i) replicas.in_sync.push_back(static_cast<size_t>(partition.isrs[i] - 1));
+  }
+  rd_kafka_metadata_destroy(metadata);
+  return replicas;
 }
 
 Result<size_t> KafkaBroker::LeaderSeenBy(size_t node, const std::string& topic) const {

@@ -51,7 +51,9 @@ class KafkaBroker {
   std::string LogText(size_t node = 0) const;
 
   // What an administrator, or a foreign program, does behind everybody's back. Errors: kUnavailable with Kafka's words.
-  Status CreateTopic(const std::string& topic, int partitions, const std::map<std::string, std::string>& settings);
+  // `replicas` 0: as many as there are nodes, at most 3.
+  Status CreateTopic(const std::string& topic, int partitions, const std::map<std::string, std::string>& settings,
+                     int replicas = 0);
   Status DeleteTopic(const std::string& topic);
   Status Produce(const std::string& topic, const std::string& payload);
   struct Ends {
@@ -61,6 +63,12 @@ class KafkaBroker {
   Result<Ends> EndsOf(const std::string& topic) const;
   // Number of the node (from 0) that leads partition 0.
   Result<size_t> Leader(const std::string& topic) const { return AskLeader(hosts(), topic); }
+  // Nodes that hold partition 0, and of them those in sync.
+  struct Replicas {
+    std::vector<size_t> all;
+    std::vector<size_t> in_sync;
+  };
+  Result<Replicas> ReplicasOf(const std::string& topic, size_t asked_node) const;
   // The same in the words of one of them.
   Result<size_t> LeaderSeenBy(size_t node, const std::string& topic) const;
 

@@ -37,6 +37,8 @@ TEST(JudgeTopic, NamesEachDangerWithItsRemedy) {
   EXPECT_THAT(JudgeTopic(With("retention.bytes", "1000000"), 3), ElementsAre(HasSubstr("set it to -1")));
   EXPECT_THAT(JudgeTopic(With("retention.ms", "1000"), 3), ElementsAre(HasSubstr("set it to 604800000")));
   EXPECT_THAT(JudgeTopic(With("retention.ms", "-1"), 3), IsEmpty());
+  EXPECT_THAT(JudgeTopic(With("max.message.bytes", "65536"), 3), ElementsAre(HasSubstr("set it to 8388608")));
+  EXPECT_THAT(JudgeTopic(With("max.message.bytes", "1048588"), 3), IsEmpty());
   EXPECT_THAT(JudgeTopic(With("min.insync.replicas", "1"), 3), ElementsAre(HasSubstr("set it to 2")));
   EXPECT_THAT(JudgeTopic(With("min.insync.replicas", "4"), 3), ElementsAre(HasSubstr("lower it")));
   EXPECT_THAT(JudgeTopic(With("unclean.leader.election.enable", "true"), 3), ElementsAre(HasSubstr("set it to false")));
