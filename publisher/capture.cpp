@@ -1,10 +1,10 @@
 #include "publisher/capture.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "ltx/base/check.h"
+#include "ltx/base/time.h"
 #include "ltx/sqlite/wal_format.h"
 #include "publisher/index_lookup.h"
 
@@ -77,7 +77,7 @@ Status Capture::RetryPin(const std::function<bool()>& attempt) {
       checkpointer_.StartRecovery();
       torn_since = now;
     }
-    if (tries > kPinSpins) std::this_thread::sleep_for(kPinPause);
+    if (tries > kPinSpins) Pause(kPinPause);
   }
   return Ok();
 }

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
+#include "ltx/base/time.h"
 #include "ltx/sqlite/wal_format.h"
 #include "publisher/capture.h"
 
@@ -276,7 +276,7 @@ bool Capture::ForceFinish() {
       ready = false;
       break;
     }
-    std::this_thread::sleep_for(kWriteLockRetry);
+    Pause(kWriteLockRetry);
   }
   bool finished = false;
   if (ready) {
@@ -306,7 +306,7 @@ bool Capture::FinishUnderWriteLock(Clock::time_point deadline) {
     if (!outcome || outcome->failed || !locks_->ReadHeader(header)) return false;
     if (locks_->backfill() == header.max_frame) return drained && RepinZero();
     if (!outcome->busy) return false;  // a reader of the application is behind
-    std::this_thread::sleep_for(kForcedBusyRetry);
+    Pause(kForcedBusyRetry);
     if (Clock::now() >= deadline) return false;
     checkpointer_.StartCheckpoint(0);
   }

@@ -2,34 +2,34 @@
 
 #include <pthread.h>
 
+#include <chrono>
 #include <utility>
 
 #include "ltx/base/check.h"
 
 namespace runnel::publisher {
+namespace {
+
+// Jobs and the stop wake the wait; this only bounds it.
+constexpr std::chrono::hours kWaitMax{1};
+
+}  // namespace
 
 Checkpointer::Checkpointer(std::unique_ptr<sqlite::LiveDb> db, std::function<void()> done)
-    : db_(std::move(db)), done_(std::move(done)), thread_([this] { Run(); }) {
+    : db_(std::move(db)), done_(std::move(done)), thread_([this](std::stop_token stop) { Run(std::move(stop)); }) {
   pthread_setname_np(thread_.native_handle(), "checkpoint");
 }
 
-Checkpointer::~Checkpointer() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stop_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
+Checkpointer::~Checkpointer() = default;
 
 bool Checkpointer::busy() const {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   return job_ != Job::kNone;
 }
 
 void Checkpointer::StartCheckpoint(uint32_t target) {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     target_ = target;
   }
   Start(Job::kCheckpoint);
@@ -39,35 +39,38 @@ void Checkpointer::StartRecovery() { Start(Job::kRecovery); }
 
 void Checkpointer::Start(Job job) {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     CHECK(job_ == Job::kNone, "the worker is busy");
     job_ = job;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 std::optional<CheckpointOutcome> Checkpointer::Take() {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   return std::exchange(outcome_, std::nullopt);
 }
 
 bool Checkpointer::WaitIdle(Clock::time_point deadline) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  return changed_.wait_until(lock, deadline, [this] { return job_ == Job::kNone; });
+  MutexLock lock(mutex_);
+  while (job_ != Job::kNone) {
+    if (!changed_.WaitUntil(mutex_, std::stop_token(), deadline)) return job_ == Job::kNone;
+  }
+  return true;
 }
 
 uint64_t Checkpointer::checkpoints() const {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   return checkpoints_;
 }
 
 uint64_t Checkpointer::recoveries() const {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   return recoveries_;
 }
 
 std::string Checkpointer::last_error() const {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   return last_error_;
 }
 
@@ -76,20 +79,22 @@ CheckpointOutcome Checkpointer::Checkpoint(uint32_t target) {
   Result<sqlite::CheckpointResult> result = db_->CheckpointPassive();
   outcome.failed = !result.ok();
   outcome.busy = result.ok() && result->busy;
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   ++checkpoints_;
   last_error_ = outcome.failed ? result.error().message() : "";
   return outcome;
 }
 
-void Checkpointer::Run() {
+void Checkpointer::Run(std::stop_token stop) {
   while (true) {
     Job job;
     uint32_t target;
     {
-      std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [this] { return job_ != Job::kNone || stop_; });
-      if (stop_) return;
+      MutexLock lock(mutex_);
+      while (job_ == Job::kNone && !stop.stop_requested()) {
+        changed_.WaitUntil(mutex_, stop, Clock::now() + kWaitMax);
+      }
+      if (stop.stop_requested()) return;
       job = job_;
       target = target_;
     }
@@ -101,12 +106,12 @@ void Checkpointer::Run() {
       [[maybe_unused]] Result<std::string> read = db_->QueryText("PRAGMA schema_version");
     }
     {
-      std::lock_guard<std::mutex> lock(mutex_);
+      MutexLock lock(mutex_);
       if (job == Job::kRecovery) ++recoveries_;
       outcome_ = outcome;
       job_ = Job::kNone;
     }
-    changed_.notify_all();
+    changed_.NotifyAll();
     done_();
   }
 }

@@ -5,14 +5,14 @@
 // no reset can race with our copying, which keeps us out of SQLite's WAL-reset bug (3.7.0 to 3.51.2).
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <thread>
 
+#include "ltx/base/sync.h"
 #include "ltx/sqlite/live/live_db.h"
 #include "publisher/pin_policy.h"
 
@@ -40,22 +40,23 @@ class Checkpointer {
 
  private:
   enum class Job { kNone, kCheckpoint, kRecovery };
-  void Run();
+  void Run(std::stop_token stop);
   void Start(Job job);
   CheckpointOutcome Checkpoint(uint32_t target);
 
   std::unique_ptr<sqlite::LiveDb> db_;
   const std::function<void()> done_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  Job job_ = Job::kNone;  // guarded by mutex_, as all below
-  bool stop_ = false;
-  uint32_t target_ = 0;
-  std::optional<CheckpointOutcome> outcome_;
-  uint64_t checkpoints_ = 0;
-  uint64_t recoveries_ = 0;
-  std::string last_error_;
-  std::jthread thread_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  Job job_ GUARDED_BY(mutex_) = Job::kNone;
+  uint32_t target_ GUARDED_BY(mutex_) = 0;
+  std::optional<CheckpointOutcome> outcome_ GUARDED_BY(mutex_);
+  uint64_t checkpoints_ GUARDED_BY(mutex_) = 0;
+  uint64_t recoveries_ GUARDED_BY(mutex_) = 0;
+  std::string last_error_ GUARDED_BY(mutex_);
+
+  std::jthread thread_;  // last: everything above outlives it
 };
 
 }  // namespace runnel::publisher

@@ -47,13 +47,13 @@ WakeHub::~WakeHub() {
 
 std::unique_ptr<WakeHub::Client> WakeHub::Attach(const std::string& db_path) {
   std::unique_ptr<Client> client(new Client(*this, db_path));  // private constructor: make_unique cannot reach it
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   clients_.push_back(client.get());
   return client;
 }
 
 void WakeHub::Detach(Client* client) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   clients_.erase(std::remove(clients_.begin(), clients_.end(), client), clients_.end());
   for (auto it = targets_.begin(); it != targets_.end();) {
     std::vector<Target>& list = it->second;
@@ -71,7 +71,7 @@ void WakeHub::Detach(Client* client) {
 bool WakeHub::Arm(const std::string& path, Client* client, uint32_t bit) {
   if (inotify_ < 0) return false;
   // The lock is held over the call so that the event of this watch cannot be dispatched before its target is known.
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   int watch = ::inotify_add_watch(inotify_, path.c_str(), IN_MODIFY | IN_ONESHOT);
   if (watch < 0) return false;
   targets_[watch].push_back({client, bit});  // two clients of one file share the watch
@@ -96,7 +96,7 @@ void WakeHub::Run() {
 }
 
 void WakeHub::Dispatch(int watch, uint32_t mask) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   if ((mask & IN_Q_OVERFLOW) != 0) {
     for (auto& [id, list] : targets_) ::inotify_rm_watch(inotify_, id);
     targets_.clear();

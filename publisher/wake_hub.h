@@ -12,11 +12,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <unordered_map>
 #include <vector>
+
+#include "ltx/base/sync.h"
 
 namespace runnel::publisher {
 
@@ -52,9 +53,9 @@ class WakeHub {
 
   int inotify_ = -1;
   int stop_ = -1;
-  std::mutex mutex_;
-  std::unordered_map<int, std::vector<Target>> targets_;  // guarded by mutex_
-  std::vector<Client*> clients_;                          // guarded by mutex_
+  Mutex mutex_;
+  std::unordered_map<int, std::vector<Target>> targets_ GUARDED_BY(mutex_);
+  std::vector<Client*> clients_ GUARDED_BY(mutex_);
   std::jthread thread_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -107,6 +108,8 @@ const Clock& SystemClock() {
   static const MachineClock clock;
   return clock;
 }
+
+void Pause(std::chrono::nanoseconds time) { std::this_thread::sleep_for(time); }
 
 Status SleepUntil(SteadyTime deadline, std::stop_token stop) {
   Mutex mutex;

@@ -40,6 +40,9 @@ inline std::chrono::milliseconds TimeLeft(SteadyTime deadline) {
   return std::chrono::ceil<std::chrono::milliseconds>(deadline - now);
 }
 
+// A short rest between two attempts. Whatever somebody may want to stop sleeps with SleepUntil.
+void Pause(std::chrono::nanoseconds time);
+
 // Sleeps until the deadline. Errors: kCancelled as soon as a stop is asked for.
 Status SleepUntil(SteadyTime deadline, std::stop_token stop);
 

@@ -5,9 +5,9 @@
 // the image is scanned and its checksum asked.
 #include <algorithm>
 #include <string>
-#include <thread>
 
 #include "ltx/base/check.h"
+#include "ltx/base/time.h"
 #include "ltx/format/checksum.h"
 #include "subscriber/replica/replica.h"
 
@@ -48,7 +48,7 @@ Status Replica::TakeWriteLock() {
                                            ": another process holds the write lock of the replica; "
                                            "a replica is for reading only");
     }
-    std::this_thread::sleep_for(kLockRetry);
+    Pause(kLockRetry);
   }
   return Ok();
 }

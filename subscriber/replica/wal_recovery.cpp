@@ -4,10 +4,10 @@
 #include <chrono>
 #include <cstring>
 #include <string>
-#include <thread>
 
 #include "ltx/base/check.h"
 #include "ltx/base/crash_point.h"
+#include "ltx/base/time.h"
 #include "ltx/sqlite/wal_format.h"
 #include "ltx/sqlite/wal_index.h"
 #include "subscriber/replica/wal_writer.h"
@@ -72,7 +72,7 @@ Status WalWriter::Recover() {
       return Error(Errc::kUnavailable,
                    live_.path() + ": the WAL needs recovery, but another process is checkpointing it");
     }
-    std::this_thread::sleep_for(kLockRetry);
+    Pause(kLockRetry);
   }
   HeldLocks locks(live_, sqlite::kLockCheckpoint, kLocks);
   ++recoveries_;

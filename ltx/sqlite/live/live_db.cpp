@@ -9,9 +9,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <thread>
 
 #include "ltx/base/check.h"
+#include "ltx/base/time.h"
 
 namespace runnel::sqlite {
 namespace {
@@ -126,7 +126,7 @@ Status LiveDb::Connect(const LiveDbOptions& options) {
                                            ": is locked by another process; if the application uses PRAGMA "
                                            "locking_mode=EXCLUSIVE it must stop doing so");
     }
-    std::this_thread::sleep_for(kLockedRetry);
+    Pause(kLockedRetry);
   }
 }
 
@@ -214,7 +214,7 @@ bool LiveDb::ReadHeader(WalIndexHeader& out, int tries) const {
   constexpr int kSpins = 20;
   for (int i = 0; i < tries; ++i) {
     if (TryReadHeader(out)) return true;
-    if (i >= kSpins) std::this_thread::sleep_for(std::chrono::microseconds(10));
+    if (i >= kSpins) Pause(std::chrono::microseconds(10));
   }
   return false;
 }
