@@ -12,6 +12,7 @@
 #include "bus/find.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/log.h"
+#include "ltx/base/progress.h"
 #include "ltx/format/decoder.h"
 #include "subscriber/follower.h"
 #include "subscriber/log_walk.h"
@@ -23,6 +24,8 @@ using std::chrono::steady_clock;
 
 // How long a replica that was removed under us may go unnoticed.
 constexpr std::chrono::seconds kLookInterval{1};
+// A small image is there before anybody wonders.
+constexpr uint32_t kProgressPages = 4096;
 
 // From the trailer, unverified: the image it names is proven by comparing.
 Checksum PostApplyChecksumOf(const std::string& file) {
@@ -37,7 +40,7 @@ Status Follower::Connect(std::stop_token stop) {
     TRY_ASSIGN(log_, bus::OpenLog(config_.bus_url, config_.bus));
   }
   if (replica_ == nullptr) TRY(AttachReplica());
-  if (replica_ != nullptr && !replica_->state().exact) {
+  if (replica_ != nullptr && (!replica_->state().exact || lineage_ == bus::Lineage())) {
     Status located = LocateImage(stop);
     if (!located.ok() && !needs_heal_) return located;
   }
@@ -49,6 +52,13 @@ Status Follower::AttachReplica() {
   if (!std::filesystem::exists(config_.replica.path, ec)) return Ok();
   Result<std::unique_ptr<replica::Replica>> attached = replica::Replica::Attach(config_.replica);
   if (!attached.ok() && attached.code() == Errc::kNotFound) return Ok();  // a bootstrap that did not get to its end
+  if (!attached.ok() && attached.code() == Errc::kCorrupt) {
+    if (!config_.replace) {
+      return Error(Errc::kRefused, attached.error().message() + "; to have it made again from the log, give --force");
+    }
+    Log(Level::kWarn, "replica_unusable", {{"db", config_.name}, {"err", attached.error().message()}});
+    return Ok();
+  }
   if (!attached.ok()) return attached.error();
   replica_ = std::move(*attached);
   const replica::ReplicaState& state = replica_->state();
@@ -56,22 +66,28 @@ Status Follower::AttachReplica() {
   inode_ = replica::StampOf(config_.replica.path).inode;
   stats_.applied = state.at;
   stats_.head = std::max(stats_.head, state.at);
+  if (state.exact && !state.note.empty())
+    Log(Level::kWarn, "replica_mended", {{"db", config_.name}, {"err", state.note}});
   Log(Level::kInfo, "replica_attached",
       {{"db", config_.name}, {"position", ToString(state.at)}, {"exact", state.exact}});
   return Ok();
 }
 
-// After a crash the image may stand at any commit since the last durable position; its checksum says at which.
+// After a crash the image may stand at any commit since the last durable position; its checksum says at which. After
+// damage to the position file the log also says of which lineage it is.
 Status Follower::LocateImage(std::stop_token stop) {
   const replica::ReplicaState& state = replica_->state();
   std::optional<Position> found;
+  bus::Header header;
   if (!state.foreign_write) {
     TRY_ASSIGN(std::optional<bus::StreamSeq> seq, bus::FindTxid(*log_, state.durable.txid));
     auto look = [&](const WalkedLtx& ltx) -> Result<bool> {
       Position position{ltx.entry.max_txid, ltx.header.position.checksum};
       if (!ltx.entry.ltx.empty()) position.checksum = PostApplyChecksumOf(ltx.entry.ltx);
-      if (position.checksum == state.image) found = position;
-      return !found;
+      if (position.checksum != state.image) return true;
+      found = position;
+      header = ltx.header;
+      return false;
     };
     if (seq) TRY(WalkLog(*log_, *seq, look, stop));
   }
@@ -83,8 +99,10 @@ Status Follower::LocateImage(std::stop_token stop) {
   replica::CommitPoint point;
   point.post = *found;
   point.page_count = state.page_count;
+  if (lineage_ == bus::Lineage()) point.lineage = header.lineage.bytes;
   TRY(replica_->Begin(state.page_size));
   TRY(replica_->Commit(point));
+  lineage_.bytes = replica_->state().lineage;
   stats_.applied = *found;
   return Ok();
 }
@@ -171,10 +189,13 @@ Status Follower::Bootstrap(ltx::ByteSource& source, const bus::Header& header) {
   options.page_size = ltx_header.page_size;
   options.replace = config_.replace || replace_ours_;
   TRY_ASSIGN(std::unique_ptr<replica::ReplicaImage> image, replica::ReplicaImage::Create(options));
+  const uint64_t page_bytes = ltx_header.page_size.raw();
+  Progress progress("bootstrap", ProgressUnit::kBytes, ltx_header.commit * page_bytes);
   while (true) {
     TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
     if (!page) break;
     TRY(image->AddPage(page->pgno, page->data));
+    if (page->pgno.raw() % kProgressPages == 0) progress.Set(page->pgno.raw() * page_bytes);
   }
   TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
   Position position{ltx_header.max_txid, trailer.post_apply_checksum};
@@ -212,9 +233,17 @@ Status Follower::ScrubStep(std::stop_token stop) {
       {{"db", config_.name},
        {"pages", uint64_t{report.mismatches.size()}},
        {"pgno", uint64_t{report.mismatches.front().raw()}}});
-  Healer healer(*log_, *replica_, std::string());
-  TRY_ASSIGN(uint64_t repaired,
-             healer.RepairPages(std::set<Pgno>(report.mismatches.begin(), report.mismatches.end()), std::move(stop)));
+  std::set<Pgno> damaged;
+  uint64_t repaired = 0;
+  for (Pgno pgno : report.mismatches) {
+    TRY_ASSIGN(bool mended, replica_->RepairFromCopy(pgno));
+    if (mended) ++repaired;
+    if (!mended) damaged.insert(pgno);
+  }
+  if (!damaged.empty()) {
+    TRY_ASSIGN(uint64_t fetched, Healer(*log_, *replica_, std::string()).RepairPages(damaged, std::move(stop)));
+    repaired += fetched;
+  }
   stats_.repaired_pages += repaired;
   Log(Level::kInfo, "scrub_repaired", {{"db", config_.name}, {"pages", repaired}});
   return Ok();

@@ -13,7 +13,7 @@
 //   20    4  page size
 //   24   16  boot id of the kernel that ran when this was written
 //   40   16  durable position: TXID, checksum
-//   56   24  inode, size, mtime (ns) of the image at rest; zeros: not at rest
+//   56   24  inode of the image's file; its size and mtime (ns) at rest, zeros: not at rest
 //   80   72  lo   each: lineage 16, TXID 8, checksum 8, page count 4, log sequence 8,
 //  152   72  hi         WAL: salts 8 (raw), max frame 4, frame checksum 8; zero padding 8
 //  224    8  CRC-64 of the bytes before
@@ -44,13 +44,14 @@ struct ImageMark {
   WalIdentity wal;
 };
 
-// A file that nobody has written since: same inode, size and time.
+// Which file it is, and at rest that nobody has written it since: same inode, size and time.
 struct FileStamp {
   uint64_t inode = 0;
   uint64_t bytes = 0;
   uint64_t mtime_ns = 0;
   bool operator==(const FileStamp&) const = default;
   bool known() const { return inode != 0; }
+  bool at_rest() const { return inode != 0 && bytes != 0; }
 };
 FileStamp StampOf(const std::string& path);  // unknown when there is no such file
 

@@ -197,7 +197,7 @@ Status Replica::TryCommit(const CommitPoint& point) {
 Status Replica::Publish(const ImageMark& mark) {
   PositionRecord record = position_->record();
   record.clean = false;
-  record.stamp = FileStamp();
+  record.stamp = {.inode = inode_};
   if (state_.exact) record.lo.wal = writer_->identity();
   record.hi = mark;
   position_->Write(record);

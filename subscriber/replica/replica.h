@@ -57,7 +57,7 @@ struct ReplicaOptions {
 };
 
 struct ReplicaState {
-  LineageBytes lineage{};
+  LineageBytes lineage{};  // zeros: not known, because the position file was damaged
   PageSize page_size;
   uint32_t page_count = 0;
   uint64_t log_sequence = 0;  // hint given with the commit `at`
@@ -112,9 +112,11 @@ class Replica {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
+  // A damaged position file is made again when the page table proves the image; the log then says its lineage.
   // Errors: kNotFound (no replica here, or a bootstrap that did not get to the end: make a new image); kRefused (kept
-  // by another subscriber; a file of somebody else's; out of WAL mode); kCorrupt (position file damaged); kUnavailable
-  // (locked by a client for longer than `wait`); kIo, kExhausted.
+  // by another subscriber); kCorrupt (this cannot go on as the replica it was: nothing proves that it is ours, no
+  // SQLite database any more, out of WAL mode: only a new image in its place helps); kUnavailable (locked by a client
+  // for longer than `wait`); kIo, kExhausted.
   static Result<std::unique_ptr<Replica>> Attach(const ReplicaOptions& options);
   // Without Detach this is what kill -9 does: nothing is lost, nothing is synced.
   ~Replica();
@@ -142,8 +144,12 @@ class Replica {
   // Checkpoints, wal limit, position fsync. Cheap when nothing is due: call it after each commit and when idle.
   Status Maintain(TimePoint now);
 
-  // The next pages of the background scrub: bytes against the page table.
+  // The next pages of the background scrub, against the page table: what readers see, and the database file under
+  // frames that are in it already, which is what they will see once the WAL starts over.
   Result<ScrubReport> Scrub(uint32_t pages_max);
+  // One of the two copies of a damaged page (frame and file) is right and takes the other's place, as Repair does it.
+  // False: neither is.
+  Result<bool> RepairFromCopy(Pgno pgno);
   // A page fetched again, as a commit that does not change the position. kCorrupt when it is not the page of the table.
   Status Repair(Pgno pgno, Bytes page);
 
@@ -159,11 +165,13 @@ class Replica {
   // replica_attach.cpp
   Status Connect();
   Status TakeWriteLock();
+  Status RecoverPosition();
   Status DetermineState();
   const ImageMark* FindMark(const PositionRecord& record, const WalIdentity& now) const;
   Result<bool> PageTableAgrees(const PositionRecord& record, const ImageMark& mark);
   Status RepairPageTable(const PositionRecord& record);
   Result<Checksum> RebuildPageTable(Txid txid);
+  Result<Checksum> SumImage(uint32_t page_count, ltx::PageTable* table, Txid txid) const;
   Result<uint32_t> ImagePages() const;
   Status DetermineByScan(const PositionRecord& record);
   void SetExact(const PositionRecord& record, const ImageMark& mark);
@@ -183,6 +191,7 @@ class Replica {
   Status Checkpoint(TimePoint now);
   Status HoldWalLimit(TimePoint now);
   Status SyncPosition(TimePoint now);
+  Result<bool> IsRight(Pgno pgno, const Status& read, Bytes page) const;
   bool syncs() const { return options_.sync != SyncMode::kOff; }
 
   const ReplicaOptions options_;
@@ -194,6 +203,8 @@ class Replica {
   ReplicaState state_;
   ReplicaStats stats_;
   BootId boot_{};
+  uint64_t inode_ = 0;            // of the file at the replica's path
+  std::string position_damage_;   // what was wrong with the position file, if anything
   bool broken_ = false;           // the page table no longer describes the image
   uint32_t synced_backfill_ = 0;  // frames of this WAL whose pages are durable in the database file
 

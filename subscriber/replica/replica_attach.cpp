@@ -23,6 +23,7 @@ Result<std::unique_ptr<Replica>> Replica::Attach(const ReplicaOptions& options) 
   TRY(replica->Connect());
   TRY(replica->TakeWriteLock());
   TRY(replica->writer_->Adopt());
+  if (replica->position_ == nullptr) TRY(replica->RecoverPosition());
   TRY(replica->DetermineState());
   return replica;
 }
@@ -34,8 +35,17 @@ Status Replica::Connect() {
     return Error(Errc::kNotFound, options_.path + ": is no replica (there is no " + position_path + ")");
   }
   TRY_ASSIGN(side_, SideFiles::Lock(options_.path));
-  TRY_ASSIGN(position_, PositionFile::Open(side_->position()));
-  TRY_ASSIGN(live_, sqlite::LiveDb::Open({.path = options_.path, .wait = options_.wait}));
+  Result<std::unique_ptr<PositionFile>> position = PositionFile::Open(side_->position());
+  if (!position.ok() && position.code() != Errc::kCorrupt) return position.error();
+  if (position.ok()) position_ = std::move(*position);
+  if (!position.ok()) position_damage_ = position.error().message();
+  Result<std::unique_ptr<sqlite::LiveDb>> live = sqlite::LiveDb::Open({.path = options_.path, .wait = options_.wait});
+  if (!live.ok() && (live.code() == Errc::kRefused || live.code() == Errc::kCorrupt)) {
+    return Error(Errc::kCorrupt, "what was a replica cannot be opened as one: " + live.error().message());
+  }
+  if (!live.ok()) return live.error();
+  live_ = std::move(*live);
+  inode_ = StampOf(options_.path).inode;
   writer_ = std::make_unique<WalWriter>(*live_);
   return Ok();
 }
@@ -53,13 +63,42 @@ Status Replica::TakeWriteLock() {
   return Ok();
 }
 
+// Both slots of the position file are damaged. The page table still proves, page by page, that this file is the image
+// we left; of which lineage it is the log has to say.
+Status Replica::RecoverPosition() {
+  auto unproven = [&](const std::string& why) {
+    return Error(Errc::kCorrupt, position_damage_ + ", and nothing else proves that this is our replica: " + why);
+  };
+  Result<std::unique_ptr<ltx::PageTable>> table = ltx::PageTable::Open(side_->pages());
+  if (!table.ok() && table.code() != Errc::kCorrupt && table.code() != Errc::kNotFound) return table.error();
+  if (!table.ok()) return unproven(table.error().message());
+  const Position at = (*table)->position();
+  TRY_ASSIGN(uint32_t page_count, ImagePages());
+  TRY_ASSIGN(Checksum image, SumImage(page_count, nullptr, at.txid));
+  bool proven = (*table)->page_size().raw() == live_->page_size() && (*table)->page_count() == page_count &&
+                at.txid != Txid() && at.checksum == image;
+  if (!proven) return unproven("the image has checksum " + ToString(image) + ", " + ToString(at) + " was left here");
+  PositionRecord record;
+  record.page_size = (*table)->page_size();
+  record.boot = boot_;
+  record.durable = at;
+  record.lo = {LineageBytes{}, at, page_count, 0, writer_->identity()};
+  record.hi = record.lo;
+  TRY_ASSIGN(position_, PositionFile::Create(side_->position(), record));
+  return Ok();
+}
+
 const ImageMark* Replica::FindMark(const PositionRecord& record, const WalIdentity& now) const {
   if (record.page_size.raw() != live_->page_size() || record.bootstrap) return nullptr;
   // After a power loss without any fsync the WAL can be whole and the database file behind it torn.
   if (record.unsynced && !record.clean && record.boot != boot_) return nullptr;
+  // Another file in its place, or written without SQLite since it was laid down: the old WAL proves nothing then.
+  const FileStamp file = StampOf(options_.path);
+  if (record.stamp.known() && record.stamp.inode != file.inode) return nullptr;
+  if (record.clean && record.stamp.at_rest() && record.stamp != file) return nullptr;
   if (record.hi.wal.Matches(now)) return &record.hi;
   if (record.lo.wal.Matches(now)) return &record.lo;
-  if (now.max_frame == 0 && record.stamp.known() && record.stamp == StampOf(options_.path)) return &record.lo;
+  if (now.max_frame == 0 && record.stamp.at_rest() && record.stamp == file) return &record.lo;
   return nullptr;
 }
 
@@ -86,10 +125,12 @@ Status Replica::DetermineState() {
     bool was_clean = record.clean;
     record.clean = record.bootstrap = false;
     record.unsynced = !syncs();
+    if (record.stamp.inode != inode_) record.stamp = {.inode = inode_};
     position_->Write(record);
     // Or a power loss would bring "clean" back and make our own commits look like somebody else's.
     if (was_clean && syncs()) TRY(position_->Sync());
   }
+  if (!position_damage_.empty()) state_.note = position_damage_ + "; the page table proves the image";
   side_->MatchOwner(options_.path);
   return Ok();
 }
@@ -143,6 +184,14 @@ Result<Checksum> Replica::RebuildPageTable(Txid txid) {
   table_.reset();
   TRY_ASSIGN(table_, ltx::PageTable::Create(side_->pages(), page_size));
   TRY(table_->Reserve(Pgno(std::max(page_count, 1u))));
+  TRY_ASSIGN(Checksum sum, SumImage(page_count, table_.get(), txid));
+  table_->SetPosition(Position{txid, sum}, page_count);
+  return sum;
+}
+
+// The checksum of the image as it is; each page's goes into `table`, where there is one.
+Result<Checksum> Replica::SumImage(uint32_t page_count, ltx::PageTable* table, Txid txid) const {
+  PageSize page_size(live_->page_size());
   std::vector<std::byte> page(page_size.raw());
   Checksum sum = Checksum::Empty();
   for (uint32_t raw = 1; raw <= page_count; ++raw) {
@@ -152,10 +201,9 @@ Result<Checksum> Replica::RebuildPageTable(Txid txid) {
     if (!read.ok() && read.code() != Errc::kCorrupt) return read.error();
     if (!read.ok()) continue;  // the file is cut short: a page that is not there has no entry, and the sum will show it
     Checksum checksum = ltx::PageChecksum(pgno, page);
-    table_->Set(pgno, checksum, txid);
+    if (table != nullptr) table->Set(pgno, checksum, txid);
     sum = sum.Toggle(checksum);
   }
-  table_->SetPosition(Position{txid, sum}, page_count);
   return sum;
 }
 
@@ -211,7 +259,10 @@ void Replica::DescribeUnknown(const PositionRecord& record) {
   // else.
   state_.foreign_write = record.clean || record.boot == boot_ || record.page_size.raw() != live_->page_size();
   std::string image = options_.path + ": the image has checksum " + ToString(state_.image);
-  if (state_.foreign_write) {
+  if (record.stamp.known() && record.stamp.inode != inode_) {
+    state_.foreign_write = true;
+    state_.note = image + ", but " + ToString(record.hi.position) + " was left here: another file has taken its place";
+  } else if (state_.foreign_write) {
     state_.note = image + ", but " + ToString(record.lo.position) + " or " + ToString(record.hi.position) +
                   " was left here: another program has written the replica";
   } else {

@@ -82,12 +82,31 @@ Result<ScrubReport> Replica::Scrub(uint32_t pages_max) {
     report.wrapped = scrub_next_ >= state_.page_count;
     scrub_next_ = report.wrapped ? 1 : scrub_next_ + 1;
     if (pgno.raw() > state_.page_count || pgno == LockPage(state_.page_size)) continue;
-    Status read = ReadPage(pgno, page);
-    if (!read.ok() && read.code() != Errc::kCorrupt) return read.error();
     ++report.pages;
-    if (!read.ok() || ltx::PageChecksum(pgno, page) != PageChecksumOf(pgno)) report.mismatches.push_back(pgno);
+    TRY_ASSIGN(bool right, IsRight(pgno, writer_->ReadPage(pgno, page), page));
+    TRY_ASSIGN(bool copied, writer_->IsCopied(pgno));
+    if (right && copied) {
+      TRY_ASSIGN(right, IsRight(pgno, writer_->ReadFilePage(pgno, page), page));
+    }
+    if (!right) report.mismatches.push_back(pgno);
   }
   return report;
+}
+
+// A page that cannot be read because the file is too short is wrong, too.
+Result<bool> Replica::IsRight(Pgno pgno, const Status& read, Bytes page) const {
+  if (!read.ok() && read.code() != Errc::kCorrupt) return read.error();
+  return read.ok() && ltx::PageChecksum(pgno, page) == PageChecksumOf(pgno);
+}
+
+Result<bool> Replica::RepairFromCopy(Pgno pgno) {
+  std::vector<std::byte> page(state_.page_size.raw());
+  TRY_ASSIGN(bool right, IsRight(pgno, writer_->ReadPage(pgno, page), page));
+  if (!right) {
+    TRY_ASSIGN(right, IsRight(pgno, writer_->ReadFilePage(pgno, page), page));
+  }
+  if (right) TRY(Repair(pgno, page));
+  return right;
 }
 
 Status Replica::Repair(Pgno pgno, Bytes page) {
@@ -126,7 +145,7 @@ Status Replica::Detach() {
     record.durable = state_.durable = state_.at;
     record.lo.wal = record.hi.wal = writer_->identity();
     // The file alone is the image only when no frame is missing in it.
-    record.stamp = outcome.complete ? StampOf(options_.path) : FileStamp();
+    record.stamp = outcome.complete ? StampOf(options_.path) : FileStamp{.inode = inode_};
     position_->Write(record);
     TRY(position_->Sync());
   }

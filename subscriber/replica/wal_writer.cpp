@@ -247,7 +247,16 @@ Status WalWriter::ReadFrame(uint32_t frame, MutableBytes page) const {
 Status WalWriter::ReadPage(Pgno pgno, MutableBytes out) const {
   CHECK(out.size() == page_size_, "page buffer of another size");
   TRY_ASSIGN(uint32_t frame, map_.FindFrame(pgno, header_.max_frame));
-  return frame != 0 ? ReadFrame(frame, out) : live_.ReadDb(out, uint64_t{pgno.raw() - 1} * page_size_);
+  return frame != 0 ? ReadFrame(frame, out) : ReadFilePage(pgno, out);
+}
+
+Status WalWriter::ReadFilePage(Pgno pgno, MutableBytes out) const {
+  return live_.ReadDb(out, uint64_t{pgno.raw() - 1} * page_size_);
+}
+
+Result<bool> WalWriter::IsCopied(Pgno pgno) const {
+  TRY_ASSIGN(uint32_t frame, map_.FindFrame(pgno, header_.max_frame));
+  return frame != 0 && frame <= live_.backfill();
 }
 
 }  // namespace runnel::replica

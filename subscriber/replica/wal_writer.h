@@ -85,6 +85,11 @@ class WalWriter {
 
   // One page of the published image.
   Status ReadPage(Pgno pgno, MutableBytes out) const;
+  // The same page as the database file has it. It is older as long as IsCopied is false.
+  Status ReadFilePage(Pgno pgno, MutableBytes out) const;
+  // The page has frames, and the newest one is in the database file: nobody will write the page there again before the
+  // next commit. A checkpoint of somebody else can only make this true.
+  Result<bool> IsCopied(Pgno pgno) const;
   // One frame, published or not.
   Status ReadFrame(uint32_t frame, MutableBytes page) const;
   Result<Pgno> PageOf(uint32_t frame) const { return map_.PageOf(frame); }

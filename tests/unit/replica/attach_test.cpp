@@ -86,12 +86,12 @@ TEST_F(ReplicaTest, AForeignWriteWhileDetachedIsTold) {
   }
 }
 
-TEST_F(ReplicaTest, AReplicaTakenOutOfWalModeIsRefused) {
+TEST_F(ReplicaTest, AReplicaTakenOutOfWalModeCanOnlyBeReplaced) {
   StartReplica();
   ASSERT_OK(replica_->Detach());
   replica_.reset();
   Client(path()).Exec("PRAGMA journal_mode=DELETE");
-  EXPECT_EQ(Attach().code(), Errc::kRefused);
+  EXPECT_EQ(Attach().code(), Errc::kCorrupt);
   ASSERT_OK(Bootstrap(true));
   ASSERT_OK(Attach());
   ExpectSameImage();
@@ -117,12 +117,69 @@ TEST_F(ReplicaTest, ALostOrStalePageTableIsBuiltAgain) {
   ExpectSameImage();
 }
 
-TEST_F(ReplicaTest, ADamagedPositionFileIsAnError) {
+TEST_F(ReplicaTest, ADamagedPositionFileIsMadeAgainFromThePageTable) {
   StartReplica();
+  ASSERT_OK(Follow("INSERT INTO t SELECT 2, randomblob(20000)"));
+  for (bool detach : {false, true}) {
+    if (detach) ASSERT_OK(replica_->Detach());
+    replica_.reset();
+    DamagePosition();
+    ASSERT_OK(Attach());
+    ExpectSameImage();
+    EXPECT_EQ(replica_->state().lineage, LineageBytes());
+    EXPECT_NE(replica_->state().note.find("both slots"), std::string::npos) << replica_->state().note;
+    testing::SourceCommit next = source_->Run("INSERT INTO t SELECT 3, randomblob(20000)");
+    ASSERT_OK(replica_->Begin(source_->page_size()));
+    for (const testing::SourcePage& page : next.pages) ASSERT_OK(replica_->AddPage(page.pgno, page.bytes));
+    ASSERT_OK(replica_->Commit({.post = next.post, .page_count = next.page_count, .lineage = kLineage}));
+    Reattach();
+    EXPECT_EQ(replica_->state().lineage, kLineage);
+    ExpectSameImage();
+  }
+}
+
+TEST_F(ReplicaTest, ADamagedPositionFileProvesNothingBesideAnotherImage) {
+  StartReplica();
+  ASSERT_OK(Follow("INSERT INTO t SELECT 2, randomblob(20000)"));
+  ASSERT_OK(replica_->Detach());
   replica_.reset();
-  std::filesystem::resize_file(side("position"), 0);
-  std::filesystem::resize_file(side("position"), 4096);
+  Client(path()).Exec("INSERT INTO t VALUES(6, 6)");
+  DamagePosition();
+  Status attached = Attach();
+  EXPECT_EQ(attached.code(), Errc::kCorrupt);
+  EXPECT_NE(attached.error().message().find("nothing else proves"), std::string::npos) << attached.error().message();
+  std::filesystem::remove(side("pages"));
   EXPECT_EQ(Attach().code(), Errc::kCorrupt);
+  EXPECT_EQ(Client(path()).Row("SELECT count(*) FROM t"), "3");
+}
+
+// The WAL of the replica is still there and names its last commit, but the file below it is another.
+TEST_F(ReplicaTest, AnotherFileUnderTheSameWalIsFound) {
+  StartReplica();
+  std::filesystem::copy_file(path(), dir_ / "old");
+  ASSERT_OK(Follow("UPDATE t SET b=randomblob(20000)"));
+  ASSERT_OK(MaintainLater());
+  ASSERT_OK(Follow("INSERT INTO t VALUES(2, 2)"));
+  for (bool in_place : {false, true}) {
+    if (in_place) {
+      ASSERT_OK(MaintainLater());
+      ASSERT_OK(replica_->Detach());
+    }
+    replica_.reset();
+    if (in_place) {
+      Shell("cat '" + (dir_ / "old").string() + "' > '" + path() + "'");
+    } else {
+      std::filesystem::rename(path(), dir_ / "away");
+      std::filesystem::copy_file(dir_ / "old", path());
+    }
+    ASSERT_OK(Attach());
+    EXPECT_FALSE(replica_->state().exact);
+    EXPECT_TRUE(replica_->state().foreign_write);
+    ASSERT_OK(Apply(source_->Snapshot()));
+    ASSERT_OK(MaintainLater());
+    ASSERT_OK(Follow("INSERT INTO t VALUES(3, 3)"));  // the WAL starts over with it
+    ExpectSameImage();
+  }
 }
 
 // Another boot, and the WAL's last commits never reached the disk: the position file knows more than the image shows.

@@ -229,5 +229,40 @@ TEST_F(ReplicaTest, ScrubFindsAFlippedPageAndRepairBringsItBack) {
   ExpectSameImage();
 }
 
+TEST_F(ReplicaTest, ScrubLooksAtTheFileUnderFramesThatAreInIt) {
+  StartReplica();
+  ASSERT_OK(Follow("INSERT INTO t SELECT 2, randomblob(90000)"));
+  // Not copied yet: the file is older, and rightly so.
+  DamageFile(10);
+  EXPECT_TRUE(replica_->Scrub(1000)->mismatches.empty());
+  ASSERT_OK(MaintainLater());
+  EXPECT_TRUE(replica_->Scrub(1000)->mismatches.empty());
+  // Copied, and still readable from the WAL: it would come to light when the WAL starts over.
+  DamageFile(10);
+  ASSERT_EQ(replica_->Scrub(1000)->mismatches, std::vector<Pgno>{Pgno(10)});
+  EXPECT_TRUE(*replica_->RepairFromCopy(Pgno(10)));
+  ASSERT_OK(MaintainLater());
+  EXPECT_TRUE(replica_->Scrub(1000)->mismatches.empty());
+  ASSERT_OK(Follow("INSERT INTO t VALUES(3, 'x')"));
+  ExpectSameImage();
+  ASSERT_OK(replica_->Detach());
+  replica_.reset();
+  EXPECT_EQ(Client(path()).Row("PRAGMA integrity_check"), "ok");
+}
+
+TEST_F(ReplicaTest, ADamagedFrameIsRepairedFromTheFileOnceItIsThere) {
+  StartReplica();
+  for (bool copied : {true, false}) {
+    ASSERT_OK(Follow("UPDATE t SET b=randomblob(90000)"));
+    if (copied) ASSERT_OK(MaintainLater());
+    DamageNewestFrame(10);
+    ASSERT_EQ(replica_->Scrub(1000)->mismatches, std::vector<Pgno>{Pgno(10)});
+    EXPECT_EQ(*replica_->RepairFromCopy(Pgno(10)), copied);
+    if (!copied) ASSERT_OK(replica_->Repair(Pgno(10), source_->page(Pgno(10))));
+    EXPECT_TRUE(replica_->Scrub(1000)->mismatches.empty());
+    ExpectSameImage();
+  }
+}
+
 }  // namespace
 }  // namespace runnel::replica

@@ -6,6 +6,9 @@
 
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -102,6 +105,22 @@ class ReplicaTest : public ::testing::Test {
   void DamageFile(uint32_t pgno) {
     Shell("printf 'damage' | dd of='" + path() + "' bs=1 conv=notrunc status=none seek=" +
           std::to_string(uint64_t{pgno - 1} * source_->page_size().raw() + 200));
+  }
+
+  // Reading -wal here is harmless: SQLite keeps no locks on it.
+  void DamageNewestFrame(uint32_t pgno) {
+    const std::string wal = path() + "-wal";
+    std::string bytes;
+    std::ifstream file(wal, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(file), {});
+    Bytes page = source_->page(Pgno(pgno));
+    size_t at = bytes.rfind(AsText(page));
+    ASSERT_NE(at, std::string::npos);
+    Shell("printf 'damage' | dd of='" + wal + "' bs=1 conv=notrunc status=none seek=" + std::to_string(at + 200));
+  }
+  void DamagePosition() {
+    std::filesystem::resize_file(side("position"), 0);
+    std::filesystem::resize_file(side("position"), 4096);
   }
 
   // Byte for byte, through the replica's own eyes.
