@@ -5,11 +5,14 @@
 #include <utility>
 
 #include "bus/open.h"
+#include "ltx/base/log.h"
 
 namespace runnel::publisher {
 namespace {
 
 const char kLogName[] = "backlog";
+// Where it waits to be removed: a kill in the middle of that must not leave half a log under its name.
+const char kGoneName[] = "backlog.gone";
 
 }  // namespace
 
@@ -17,14 +20,25 @@ Result<std::unique_ptr<Backlog>> Backlog::Open(const std::string& directory, uin
   std::unique_ptr<Backlog> backlog(new Backlog(directory, bytes_max));  // private constructor
   std::error_code ec;
   if (!std::filesystem::exists(directory + "/" + kLogName, ec)) return backlog;
-  TRY(backlog->OpenLog());
-  TRY_ASSIGN(bus::LogInfo info, backlog->log_->Info());
-  if (info.message_count == 0) TRY(backlog->Clear());
+  auto look = [&backlog]() -> Result<bool> {
+    TRY(backlog->OpenLog(Sync::kGroup));
+    TRY_ASSIGN(bus::LogInfo info, backlog->log_->Info());
+    return info.message_count > 0;
+  };
+  Result<bool> holds_something = look();
+  if (!holds_something.ok() && holds_something.code() != Errc::kCorrupt) return holds_something.error();
+  if (!holds_something.ok()) {
+    Log(Level::kWarn, "backlog_damaged", {{"path", directory}, {"err", holds_something.error().message()}});
+  }
+  if (!holds_something.ok() || !*holds_something) TRY(backlog->Clear());
   return backlog;
 }
 
-Status Backlog::OpenLog() {
-  TRY_ASSIGN(log_, bus::OpenLog("file://" + std::filesystem::absolute(directory_).string() + "/" + kLogName, {}));
+Status Backlog::OpenLog(Sync sync) {
+  const std::string options = sync == Sync::kNone ? "?sync=none" : "";
+  const std::string directory = std::filesystem::absolute(directory_).string();
+  TRY_ASSIGN(log_, bus::OpenLog("file://" + directory + "/" + kLogName + options, {}));
+  sync_ = sync;
   Status created = log_->Create();
   if (!created.ok()) log_.reset();
   return created;
@@ -52,12 +66,13 @@ Result<std::optional<Txid>> Backlog::FirstTxid() {
   return std::optional<Txid>();
 }
 
-Result<bus::Log*> Backlog::Writable() {
+Result<bus::Log*> Backlog::Writable(Sync sync) {
+  if (log_ != nullptr && sync_ != sync) TRY(OpenLog(sync));
   if (log_ == nullptr) {
     std::error_code ec;
     std::filesystem::create_directories(directory_, ec);
     if (ec) return ErrnoError(ec.value(), "create " + directory_);
-    TRY(OpenLog());
+    TRY(OpenLog(sync));
   }
   return log_.get();
 }
@@ -66,9 +81,13 @@ Result<std::unique_ptr<bus::LogReader>> Backlog::Read() { return log_->Read(bus:
 
 Status Backlog::Clear() {
   log_.reset();
+  const std::string gone = directory_ + "/" + kGoneName;
   std::error_code ec;
-  std::filesystem::remove_all(directory_ + "/" + kLogName, ec);
-  return ec ? Status(ErrnoError(ec.value(), "remove " + directory_)) : Ok();
+  std::filesystem::remove_all(gone, ec);
+  if (!ec) std::filesystem::rename(directory_ + "/" + kLogName, gone, ec);
+  if (ec == std::errc::no_such_file_or_directory) return Ok();
+  if (!ec) std::filesystem::remove_all(gone, ec);
+  return ec ? Status(ErrnoError(ec.value(), "remove " + gone)) : Ok();
 }
 
 }  // namespace runnel::publisher

@@ -126,6 +126,9 @@ class Capture {
   Status SyncWal() { return locks_->SyncWal(); }
 
   bool hot() const { return hot_; }
+  // Of the last Step.
+  uint32_t wal_frames() const { return seen_frame_; }
+  uint32_t backfill_frames() const { return seen_backfill_; }
   CaptureStats stats() const;
 
  private:

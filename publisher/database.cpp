@@ -102,6 +102,7 @@ Status DatabasePublisher::Run(std::stop_token stop, milliseconds drain_time) {
     }
     Report(started ? DatabaseState::kDisconnected : DatabaseState::kStarting, status);
     if (started) {
+      EndJournal();
       sender_->Abandon();
       retry_at_ = steady_clock::now() + backoff_.Next();
     } else {
@@ -120,12 +121,13 @@ Status DatabasePublisher::Turn(std::stop_token stop) {
   TRY(capture_->Step());
   if (sender_->leading()) {
     Status sent = sender_->error();
+    if (sent.ok()) StepJournal();
     if (sent.ok()) sent = Gather(*sender_);
     // A broken chain of messages can be a rival's takeover or a stray message of somebody else: Recover asks the log
     // which.
     if (!sent.ok() && sent.code() == Errc::kConflict) return sent.error().As(Errc::kUnavailable);
     TRY(std::move(sent));
-    Release(sender_->acked());
+    Release(ReleasedTxid());
     if (steady_clock::now() - sent_at_ >= config_.heartbeat_interval && sender_->HasRoom()) {
       TRY(sender_->SendHeartbeat(ledger_->position(), std::stop_token()));
       sent_at_ = steady_clock::now();
@@ -240,9 +242,10 @@ bool DatabasePublisher::DrainFor(steady_clock::time_point deadline) {
   if (!sender_->leading() || !sender_->error().ok()) return false;
   while (true) {
     if (!Gather(*sender_).ok()) return false;
-    Release(sender_->acked());
+    Release(ReleasedTxid());
     if (ledger_->inflight_commits() == 0) return true;
-    if (!sender_->WaitAllAcked(deadline).ok()) return false;
+    Sender& nearer = sender_->copying() && JournalCovers() ? *journal_ : *sender_;
+    if (!nearer.WaitAllAcked(deadline).ok()) return false;
   }
 }
 
@@ -257,13 +260,16 @@ void DatabasePublisher::Release(Txid txid) {
 
 // On stop: everything committed so far, within the time given.
 void DatabasePublisher::Drain(steady_clock::time_point deadline) {
+  sender_->CopyTo(nullptr);
   while (steady_clock::now() < deadline) {
     if (!sender_->leading() || !sender_->error().ok()) break;
     if (!capture_->Step().ok() || !Gather(*sender_).ok()) break;
     Release(sender_->acked());
-    if (ledger_->inflight_commits() == 0) break;
+    if (journal_ != nullptr) StepJournal();
+    if (ledger_->inflight_commits() == 0 && journal_ == nullptr) break;
     capture_->Wait(std::min(deadline, steady_clock::now() + milliseconds(20)));
   }
+  EndJournal();
   Status synced = ledger_->table().Sync();
   Log(Level::kInfo, "publisher_drained",
       {{"db", config_.name},
@@ -292,7 +298,10 @@ void DatabasePublisher::UpdateSnapshot() {
   stats_.lineage = ToString(lineage_);
   if (ledger_ != nullptr) {
     stats_.captured = ledger_->position();
-    stats_.published = ledger_->table().position();
+    // The backlog counts as released, but it is not the log.
+    const Position& acked = sender_ != nullptr ? sender_->acked_position() : ledger_->table().position();
+    if (backlog_->empty()) stats_.published = ledger_->table().position();
+    if (!backlog_->empty() && acked.txid > stats_.published.txid) stats_.published = acked;
   }
   if (sender_ != nullptr) stats_.inflight_messages = sender_->inflight_messages();
   if (backlog_ != nullptr) stats_.backlog_bytes = backlog_->bytes();

@@ -63,6 +63,7 @@ struct DatabaseSnapshot {
   uint64_t leaderships = 0;
   uint64_t inflight_messages = 0;
   uint64_t backlog_bytes = 0;
+  uint64_t journals = 0;  // times a slow bus made us copy what is in flight to the backlog
   CaptureStats capture;
 };
 
@@ -84,7 +85,7 @@ class DatabasePublisher {
   Status LoadTable();
   Status Start(std::stop_token stop);
   Status StartWith(const StartPlan& plan, const LogHead& head, std::stop_token stop);
-  Status RollForward(const LogHead& head, std::stop_token stop);
+  Status RollForward(const LogHead& head, std::stop_token stop);  // database_roll_forward.cpp
   Status Adopt(const LogHead& head, std::stop_token stop);
   Status ContinueFrom(const LogHead& head, std::stop_token stop);
   Result<std::optional<WalPosition>> WalPositionOf(const LogHead& head);
@@ -97,10 +98,22 @@ class DatabasePublisher {
   Status CareForLog();
   Status SnapshotNow(const std::string& why);
 
+  // a slow bus (database_journal.cpp)
+  bool WalWaitsForBus() const;
+  bool JournalCovers() const;
+  void StepJournal();
+  void StartJournal();
+  void EndJournal();
+  Txid ReleasedTxid() const;
+
   // trouble (database_recover.cpp)
   Status Recover(std::stop_token stop);
   Status Spill();
-  Status DrainBacklog(const LogHead& head, std::stop_token stop);
+  Status StartSpilling(uint64_t wal_bytes);
+  void FinishSpilling();
+  SenderOptions BacklogSenderOptions() const;
+  Result<bool> SendBacklog(const LogHead& head, std::stop_token stop);
+  Status DrainBacklog(const LogHead& head, const LogHead& end, std::stop_token stop);
 
   // steady (database.cpp)
   Status Turn(std::stop_token stop);
@@ -130,6 +143,10 @@ class DatabasePublisher {
   std::unique_ptr<Sender> sender_;   // to the log
   std::unique_ptr<Sender> spiller_;  // to the backlog, while the bus is away
   std::unique_ptr<Backlog> backlog_;
+  std::unique_ptr<Sender> journal_;                   // to the backlog, while the bus is slow
+  Txid journal_first_;                                // it holds everything from here on
+  Txid journal_last_;                                 // up to here, once copying has ended; 0: it has not
+  std::chrono::steady_clock::time_point journal_at_;  // not before
   bus::Lineage lineage_;
   bus::Epoch epoch_;
   uint64_t missing_known_ = 0;  // messages missing in the log when its last snapshot was written

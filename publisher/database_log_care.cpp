@@ -40,6 +40,7 @@ Status DatabasePublisher::CareForLog() {
 }
 
 Status DatabasePublisher::SnapshotNow(const std::string& why) {
+  sender_->CopyTo(nullptr);  // a snapshot has no place among what is in flight
   for (int i = 0; i < kExactTries; ++i) {
     TRY(Gather(*sender_));
     if (!sender_->WaitAllAcked(std::chrono::steady_clock::now() + kAckWait).ok()) continue;

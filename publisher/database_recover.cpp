@@ -47,9 +47,8 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
     Log(Level::kWarn, "log_is_gone", {{"db", config_.name}, {"had", ToString(ledger_->position())}});
     return PublishSnapshot(head, lineage_, SkipLostTxids(ledger_->position().txid), stop);
   }
-  if (!backlog_->empty()) {
-    TRY(Lead(head, stop));
-    TRY(DrainBacklog(head, stop));
+  TRY_ASSIGN(bool sent, SendBacklog(head, stop));
+  if (sent) {
     TRY_ASSIGN(head, ReadLogHead(*log_));
   }
   const Position released = ledger_->table().position();
@@ -80,21 +79,7 @@ Status DatabasePublisher::Spill() {
   uint64_t wal_bytes = sqlite::FrameOffset(capture_->stats().wal_frames + 1, capture_->page_size().raw());
   if (spiller_ == nullptr && wal_bytes < config_.capture.wal_limit_bytes) return Ok();
   if (backlog_->full()) return Ok();  // the WAL grows from here on; visible as runnel_publisher_backlog_bytes
-  if (spiller_ == nullptr) {
-    TRY_ASSIGN(bus::Log * log, backlog_->Writable());
-    TRY_ASSIGN(LogHead head, ReadLogHead(*log));
-    SenderOptions options;
-    options.database = config_.name;
-    options.node = node_;
-    options.page_size = capture_->page_size();
-    auto spiller = std::make_unique<Sender>(*log, options);
-    ledger_->Rewind(ledger_->table().position().txid);
-    TableOwner owner = LoadOwner(ledger_->table());
-    capture_->Rewind(owner.wal, ledger_->page_count());
-    TRY(spiller->Lead(head, lineage_, epoch_, ledger_->position(), std::stop_token()));
-    spiller_ = std::move(spiller);
-    Log(Level::kWarn, "spilling_to_backlog", {{"db", config_.name}, {"wal_bytes", wal_bytes}});
-  }
+  if (spiller_ == nullptr) TRY(StartSpilling(wal_bytes));
   Status spilled = Gather(*spiller_);
   if (spilled.ok()) spilled = spiller_->error();
   Release(spiller_->acked());
@@ -102,20 +87,77 @@ Status DatabasePublisher::Spill() {
   return spilled;
 }
 
-// Sends the backlog's messages to the log we lead, from behind `head`; on return they are acknowledged and the backlog
-// is gone.
-Status DatabasePublisher::DrainBacklog(const LogHead& head, std::stop_token stop) {
-  if (spiller_ != nullptr) {
-    Status flushed = Ok();
-    while (flushed.ok() && spiller_->inflight_messages() > 0) {
-      Release(spiller_->acked());
-      capture_->Wait(steady_clock::now() + kDrainPoll);
-      flushed = spiller_->error();
-    }
-    Release(spiller_->acked());
-    spiller_.reset();
+// Goes on behind what the backlog holds already (of a journal, or of a spill that met trouble), else behind what is
+// released.
+Status DatabasePublisher::StartSpilling(uint64_t wal_bytes) {
+  TRY_ASSIGN(bus::Log * log, backlog_->Writable(Backlog::Sync::kGroup));
+  TRY_ASSIGN(LogHead head, ReadLogHead(*log));
+  const Position released = ledger_->table().position();
+  const Position from = head.position.txid > released.txid ? head.position : released;
+  ledger_->Rewind(from.txid);
+  if (ledger_->position() != from) {
+    return Error(Errc::kIo, "it ends at " + ToString(head.position) + ", which no commit here leads to");
   }
-  TRY_ASSIGN(LogHead end, backlog_->Head());
+  const InflightCommit* newest = ledger_->newest_inflight();
+  capture_->Rewind(newest != nullptr ? newest->wal_end : LoadOwner(ledger_->table()).wal, ledger_->page_count());
+  auto spiller = std::make_unique<Sender>(*log, BacklogSenderOptions());
+  TRY(spiller->Lead(head, lineage_, epoch_, ledger_->position(), std::stop_token()));
+  spiller_ = std::move(spiller);
+  Log(Level::kWarn, "spilling_to_backlog", {{"db", config_.name}, {"wal_bytes", wal_bytes}});
+  return Ok();
+}
+
+SenderOptions DatabasePublisher::BacklogSenderOptions() const {
+  SenderOptions options;
+  options.database = config_.name;
+  options.node = node_;
+  options.page_size = capture_->page_size();
+  return options;
+}
+
+// What could not be sent in time is as good as sent, if it continues the log without a hole; then we lead the log and
+// it is acknowledged on return. Otherwise it is of no use: everything is in the log, or the log lost what came before
+// it and the image has to be compared. False: nothing was sent. In any case the backlog is gone.
+Result<bool> DatabasePublisher::SendBacklog(const LogHead& head, std::stop_token stop) {
+  if (backlog_->empty()) return false;
+  FinishSpilling();
+  Result<LogHead> end = backlog_->Head();
+  Result<std::optional<Txid>> first = backlog_->FirstTxid();
+  // The disk, not what is on it.
+  if (!end.ok() && end.code() == Errc::kIo) return end.error();
+  if (!first.ok() && first.code() == Errc::kIo) return first.error();
+  bool continues = end.ok() && first.ok() && *first && **first <= head.position.txid.Next() &&
+                   end->lineage == head.lineage && end->position.txid > head.position.txid;
+  Status drained = Ok();
+  if (continues) {
+    TRY(Lead(head, stop));
+    drained = DrainBacklog(head, *end, std::move(stop));
+    bool damaged = !drained.ok() && (drained.code() == Errc::kCorrupt || drained.code() == Errc::kGap);
+    if (!drained.ok() && !damaged) return drained.error();
+  }
+  if (!end.ok()) drained = end.error();
+  if (!first.ok()) drained = first.error();
+  if (!drained.ok()) {
+    Log(Level::kWarn, "backlog_damaged", {{"db", config_.name}, {"err", drained.error().message()}});
+  }
+  TRY(backlog_->Clear());
+  return continues;
+}
+
+// What the spiller has taken is in the backlog, or it is not released.
+void DatabasePublisher::FinishSpilling() {
+  if (spiller_ == nullptr) return;
+  while (spiller_->error().ok() && spiller_->inflight_messages() > 0) {
+    Release(spiller_->acked());
+    capture_->Wait(steady_clock::now() + kDrainPoll);
+  }
+  Release(spiller_->acked());
+  spiller_.reset();
+}
+
+// Sends the backlog's messages, which end at `end`, to the log we lead, from behind `head`; on return they are
+// acknowledged. Errors: kCorrupt, kGap (the backlog is damaged); those of the sender.
+Status DatabasePublisher::DrainBacklog(const LogHead& head, const LogHead& end, std::stop_token stop) {
   Log(Level::kInfo, "draining_backlog",
       {{"db", config_.name},
        {"from", ToString(head.position)},
@@ -147,7 +189,7 @@ Status DatabasePublisher::DrainBacklog(const LogHead& head, std::stop_token stop
     TRY(capture_->Step());
     capture_->Wait(steady_clock::now() + kDrainPoll);
   }
-  return backlog_->Clear();
+  return Ok();
 }
 
 }  // namespace runnel::publisher

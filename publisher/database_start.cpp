@@ -7,12 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "bus/find.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/fs.h"
 #include "ltx/base/log.h"
+#include "ltx/base/progress.h"
 #include "ltx/format/checksum.h"
-#include "ltx/format/decoder.h"
 #include "publisher/database.h"
 #include "publisher/table_owner.h"
 
@@ -22,25 +21,10 @@ namespace {
 // How far back from the log's tail its last commit is looked for.
 constexpr uint32_t kTailStepsMax = 10000;
 constexpr size_t kChangeCounterOffset = 24;
+// A small image is sent before anybody wonders.
+constexpr uint32_t kProgressPages = 4096;
 
 bus::CaptureTime Now() { return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()); }
-
-// Copies the page checksums of one LTX into the table.
-Status ApplyToTable(ltx::PageTable& table, ltx::ByteSource& source) {
-  ltx::Decoder decoder(source);
-  TRY_ASSIGN(ltx::Header header, decoder.Begin());
-  if (header.max_txid <= table.position().txid) return Ok();
-  TRY(table.Reserve(Pgno(std::max(header.commit, uint32_t{1}))));
-  while (true) {
-    TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
-    if (!page) break;
-    table.Set(page->pgno, ltx::PageChecksum(page->pgno, page->data), header.max_txid);
-  }
-  TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
-  if (header.commit < table.page_count()) table.Truncate(header.commit, header.max_txid);
-  table.SetPosition({header.max_txid, trailer.post_apply_checksum}, header.commit);
-  return Ok();
-}
 
 }  // namespace
 
@@ -106,6 +90,13 @@ Status DatabasePublisher::Start(std::stop_token stop) {
   sender_ = std::make_unique<Sender>(*log_, options);
 
   TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
+  bool ours = ledger_ != nullptr && !head.empty && head.lineage == lineage_ && head.epoch <= epoch_;
+  if (ours && !config_.new_lineage && head.position.txid != Txid()) {
+    TRY_ASSIGN(bool sent, SendBacklog(head, stop));
+    if (sent) {
+      TRY_ASSIGN(head, ReadLogHead(*log_));
+    }
+  }
   StartFacts facts;
   facts.head = head;
   facts.page_size = capture_->page_size();
@@ -133,56 +124,8 @@ Status DatabasePublisher::StartWith(const StartPlan& plan, const LogHead& head, 
       return ContinueFrom(head, stop);
     }
     case StartAction::kContinue: return ContinueFrom(head, stop);
-    case StartAction::kCompareFrom: {
-      TRY_ASSIGN(std::optional<Txid> first, backlog_->FirstTxid());
-      if (first && *first <= head.position.txid.Next()) {
-        TRY(Lead(head, stop));
-        TRY(DrainBacklog(head, stop));
-        TRY_ASSIGN(LogHead drained, ReadLogHead(*log_));
-        if (drained.position == ledger_->table().position()) return ContinueFrom(drained, stop);
-        return CompareImage(drained, stop);
-      }
-      return CompareImage(head, stop);
-    }
+    case StartAction::kCompareFrom: return CompareImage(head, stop);
   }
-  return Ok();
-}
-
-// The table is behind what the log has acknowledged (killed between the ack and the note): the log itself says what is
-// missing.
-Status DatabasePublisher::RollForward(const LogHead& head, std::stop_token stop) {
-  ltx::PageTable& table = ledger_->table();
-  TRY_ASSIGN(std::optional<bus::StreamSeq> seq, bus::FindTxid(*log_, table.position().txid.Next()));
-  if (!seq)
-    return Error(Errc::kRefused, config_.path + ": the log no longer holds what follows " + ToString(table.position()));
-  TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{*seq}));
-  std::string chunks;
-  while (table.position().txid < head.position.txid) {
-    TRY_ASSIGN(bus::Message message, reader->Next(std::chrono::steady_clock::now() + std::chrono::seconds(10), stop));
-    Result<bus::Envelope> decoded = bus::Decode(message.payload);
-    if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // what it may have held is missed at the end
-    if (!decoded.ok()) return decoded.error();
-    bus::Envelope envelope = std::move(*decoded);
-    if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
-      for (const bus::Entry& entry : commits->entries) {
-        ltx::BytesSource source(AsBytes(entry.ltx));
-        TRY(ApplyToTable(table, source));
-      }
-    } else if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
-      if (chunk->index == 0) chunks.clear();
-      chunks += chunk->data;
-      if (!chunk->last) continue;
-      ltx::BytesSource source(AsBytes(chunks));
-      TRY(ApplyToTable(table, source));
-      chunks = std::string();
-    }
-  }
-  if (table.position() != head.position || !table.Verify()) {
-    return Error(Errc::kRefused, config_.path + ": the page table at " + ToString(table.position()) +
-                                     " does not lead to the log's " + ToString(head.position));
-  }
-  std::unique_ptr<PageLedger> old = std::move(ledger_);
-  ledger_ = std::make_unique<PageLedger>(old->TakeTable());
   return Ok();
 }
 
@@ -214,6 +157,7 @@ Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
   lineage_ = head.lineage;
   StoreOwner(*table, {lineage_, head.epoch.raw(), head.position.txid.raw(), image.at, inode_, change_counter_});
   ledger_ = std::make_unique<PageLedger>(std::move(table));
+  TRY(backlog_->Clear());
   Log(Level::kInfo, "log_adopted", {{"db", config_.name}, {"position", ToString(head.position)}});
   return Lead(head, stop);
 }
@@ -311,6 +255,8 @@ Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineag
   TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table,
              ltx::PageTable::Create(state_dir_ + "/pages", capture_->page_size()));
   lineage_ = lineage;
+  spiller_.reset();
+  journal_.reset();
   TRY(backlog_->Clear());
   ledger_ = std::make_unique<PageLedger>(std::move(table));
   TRY(sender_->Lead(head, lineage_, epoch_, Position(), stop));
@@ -341,8 +287,11 @@ Status DatabasePublisher::SendImage(const ImagePin& image, LtxSpec spec, std::st
   }
   spec.captured_at = Now();
   std::vector<std::byte> page(page_size.raw());
+  Progress progress("snapshot", ProgressUnit::kBytes, uint64_t{image.page_count} * page_size.raw());
   auto read = [&](const PageSource& source) -> Result<Bytes> {
     TRY(capture_->ReadImagePage(source.pgno, page));
+    const uint64_t pgno = source.pgno.raw();
+    if (pgno % kProgressPages == 0) progress.Set(pgno * page_size.raw());
     if (source.pgno == Pgno(1)) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
     return Bytes(page);
   };

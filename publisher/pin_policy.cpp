@@ -19,6 +19,10 @@ constexpr milliseconds kForcePause{20};
 constexpr int kForcePauseDoublingsMax = 6;
 constexpr uint32_t kSmallRemainder = 200;  // frames: what a forced finish can copy in about a millisecond
 
+// A WAL of twice the size at which it is checkpointed should have been let go by now.
+constexpr uint64_t kJournalCheckpoints = 2;
+constexpr uint64_t kCheckpointFramesDefault = 1000;  // SQLite's own autocheckpoint
+
 bool WantsMark(const PinFacts& facts) {
   // A mark makes the application's own autocheckpoint a cheap no-op; without one it would copy at each commit beyond
   // 1000 frames for as long as the WAL cannot be reset.
@@ -45,6 +49,16 @@ PinAction DecidePin(const PinFacts& facts) {
   if (mark && facts.kind == PinKind::kNomark) return PinAction::kToMark;
   if (!mark && facts.kind == PinKind::kMark) return PinAction::kToNomark;
   return PinAction::kKeep;
+}
+
+bool JournalHelps(const JournalFacts& facts) {
+  // A hot writer keeps messages in flight over any bus, and copying all it writes is not free: it gets more time.
+  uint64_t from = facts.limit_frames / 2;
+  const uint64_t checkpoint_frames = facts.checkpoint_frames.value_or(kCheckpointFramesDefault);
+  if (!facts.hot) from = std::min(from, kJournalCheckpoints * checkpoint_frames);
+  const uint64_t copied = std::min(facts.backfill_frames, facts.wal_frames);
+  const uint64_t rest_max = std::max(facts.wal_frames / 2, kCheckpointFramesDefault);
+  return facts.wal_frames >= std::max<uint64_t>(from, 1) && facts.wal_frames - copied < rest_max;
 }
 
 CheckpointAction CheckpointPolicy::Finished(const CheckpointOutcome& outcome, const CheckpointFacts& facts) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "publisher/wal_pin.h"
 
@@ -28,6 +29,20 @@ enum class PinAction { kKeep, kToZero, kToMark, kToNomark, kLeaveZeroToMark, kLe
 inline constexpr uint32_t kAutocheckpointNear = 700;
 
 PinAction DecidePin(const PinFacts& facts);
+
+// --- journal
+
+struct JournalFacts {
+  uint64_t wal_frames = 0;
+  uint64_t backfill_frames = 0;
+  std::optional<uint32_t> checkpoint_frames = {};  // as configured; nullopt: the application checkpoints
+  uint64_t limit_frames = 0;                       // wal-limit
+  bool hot = false;
+};
+
+// The WAL grows because commits are in flight to a slow bus whenever it could be reset: copying them elsewhere lets it
+// go. Not so when a reader of the application keeps it: then much of it is not in the database file either.
+bool JournalHelps(const JournalFacts& facts);
 
 // --- checkpoints
 

@@ -54,7 +54,7 @@ class Sender::ChunkSink : public ltx::ByteSink {
     data_ = std::string();
     bus::Envelope envelope{sender_.MakeHeader(entry_.min_txid, position), std::move(chunk)};
     bool last = std::get<bus::Chunk>(envelope.body).last;
-    return sender_.Append(envelope, last ? position.txid : Txid(), stop_);
+    return sender_.Append(envelope, last ? position : Position(), stop_);
   }
 
   Sender& sender_;
@@ -111,20 +111,32 @@ void Sender::Abandon() {
   sent_.clear();
   collected_ = 0;
   inflight_bytes_ = 0;
-  acked_ = Txid();
+  acked_ = Position();
+  copy_ = nullptr;
 }
 
 bool Sender::HasRoom() const {
+  if (copy_ != nullptr && !copy_->HasRoom()) return false;
   // One message less than the window, and half of the bytes: so that a full message never waits inside Append.
   return sent_.size() + 1 < options_.inflight_messages_max && inflight_bytes_ < options_.inflight_bytes_max / 2;
 }
 
-Status Sender::Append(const bus::Envelope& envelope, Txid acked_txid, std::stop_token stop) {
-  CHECK(writer_ != nullptr, "append without leadership");
+Status Sender::Append(const bus::Envelope& envelope, const Position& complete, std::stop_token stop) {
   std::string payload = bus::Encode(envelope);
+  const bool commits =
+      std::holds_alternative<bus::Commits>(envelope.body) || std::holds_alternative<bus::Chunk>(envelope.body);
+  std::string copy = copy_ != nullptr && commits ? payload : std::string();
+  TRY(AppendPayload(std::move(payload), complete, stop));
+  // The copy must have no holes: after the first trouble it gets nothing more.
+  if (!copy.empty() && !copy_->AppendPayload(std::move(copy), complete, stop).ok()) copy_ = nullptr;
+  return Ok();
+}
+
+Status Sender::AppendPayload(std::string payload, const Position& complete, std::stop_token stop) {
+  CHECK(writer_ != nullptr, "append without leadership");
   uint64_t bytes = payload.size();
-  TRY(writer_->Append(std::move(payload), stop));
-  sent_.push_back({acked_txid, bytes});
+  TRY(writer_->Append(std::move(payload), std::move(stop)));
+  sent_.push_back({complete, bytes});
   inflight_bytes_ += bytes;
   CollectAcks();
   return Ok();
@@ -133,7 +145,7 @@ Status Sender::Append(const bus::Envelope& envelope, Txid acked_txid, std::stop_
 void Sender::CollectAcks() {
   uint64_t acked = writer_->acked();
   for (; collected_ < acked && !sent_.empty(); ++collected_) {
-    if (sent_.front().txid != Txid()) acked_ = sent_.front().txid;
+    if (sent_.front().complete.txid != Txid()) acked_ = sent_.front().complete;
     inflight_bytes_ -= sent_.front().bytes;
     sent_.pop_front();
   }
@@ -151,7 +163,7 @@ Status Sender::Flush(std::stop_token stop) {
   bus::Envelope envelope{MakeHeader(packed_.front().min_txid, packed_position_), bus::Commits{std::move(packed_)}};
   packed_ = {};
   packed_bytes_ = 0;
-  return Append(envelope, packed_position_.txid, stop);
+  return Append(envelope, packed_position_, stop);
 }
 
 Result<ltx::ByteSink*> Sender::BeginChunks(bus::Entry entry, std::stop_token stop) {
@@ -168,7 +180,7 @@ Status Sender::FinishChunks(const Position& after, uint64_t ltx_checksum, uint64
 
 Status Sender::SendHeartbeat(const Position& position, std::stop_token stop) {
   TRY(Flush(stop));
-  return Append({MakeHeader(position.txid.Next(), position), bus::Heartbeat()}, Txid(), stop);
+  return Append({MakeHeader(position.txid.Next(), position), bus::Heartbeat()}, Position(), stop);
 }
 
 Status Sender::SendStored(bus::Envelope envelope, std::stop_token stop) {
@@ -176,10 +188,10 @@ Status Sender::SendStored(bus::Envelope envelope, std::stop_token stop) {
   envelope.header.epoch = epoch_;
   const auto* chunk = std::get_if<bus::Chunk>(&envelope.body);
   bool complete = chunk == nullptr || chunk->last;
-  return Append(envelope, complete ? envelope.header.position.txid : Txid(), stop);
+  return Append(envelope, complete ? envelope.header.position : Position(), stop);
 }
 
-Txid Sender::acked() {
+const Position& Sender::acked_position() {
   if (writer_ != nullptr) CollectAcks();
   return acked_;
 }

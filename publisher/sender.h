@@ -61,8 +61,13 @@ class Sender {
   // A message as it was stored in the backlog, restamped with this leadership.
   Status SendStored(bus::Envelope envelope, std::stop_token stop);
 
-  // Newest TXID that is durable in the log, of those sent by this leadership; 0 if none.
-  Txid acked();
+  // Newest position that is durable in the log, of those sent by this leadership; TXID 0 if none.
+  const Position& acked_position();
+  Txid acked() { return acked_position().txid; }
+  // From now on commits are sent to `copy` too, as they are; nullptr ends it. Trouble with the copy ends it as well and
+  // is not trouble of this sender. LIFETIME: the copy leads its log until then.
+  void CopyTo(Sender* copy) { copy_ = copy; }
+  bool copying() const { return copy_ != nullptr; }
   // Waits until everything sent is acknowledged. Errors: kTimeout, else error().
   Status WaitAllAcked(std::chrono::steady_clock::time_point deadline);
   uint64_t inflight_messages() const;
@@ -75,7 +80,9 @@ class Sender {
  private:
   class ChunkSink;
   bus::Header MakeHeader(Txid min_txid, const Position& position) const;
-  Status Append(const bus::Envelope& envelope, Txid acked_txid, std::stop_token stop);
+  // `complete`: the position the log has reached once the message is acked; TXID 0: it tells nothing.
+  Status Append(const bus::Envelope& envelope, const Position& complete, std::stop_token stop);
+  Status AppendPayload(std::string payload, const Position& complete, std::stop_token stop);
   void CollectAcks();
 
   bus::Log& log_;
@@ -87,13 +94,14 @@ class Sender {
   uint64_t packed_bytes_ = 0;
   Position packed_position_;
   struct Sent {
-    Txid txid;  // complete in the log once this message is acked; 0: tells nothing
+    Position complete;
     uint64_t bytes;
   };
   std::deque<Sent> sent_;   // not yet acked
   uint64_t collected_ = 0;  // messages of this writer whose acks were taken from sent_
   uint64_t inflight_bytes_ = 0;
-  Txid acked_;
+  Position acked_;
+  Sender* copy_ = nullptr;
   std::unique_ptr<ChunkSink> chunks_;
 };
 

@@ -30,6 +30,7 @@ nlohmann::json ToJson(const publisher::DatabaseSnapshot& s) {
           {"leaderships", s.leaderships},
           {"inflight_messages", s.inflight_messages},
           {"backlog_bytes", s.backlog_bytes},
+          {"journals", s.journals},
           {"wal_frames", s.capture.wal_frames},
           {"backfill_frames", s.capture.backfill_frames},
           {"wal_bytes_max", s.capture.wal_bytes_max},
@@ -37,6 +38,7 @@ nlohmann::json ToJson(const publisher::DatabaseSnapshot& s) {
           {"checkpoints", s.capture.checkpoints},
           {"checkpoint_error", s.capture.checkpoint_error},
           {"forced_checkpoints", s.capture.forced},
+          {"forced_unfinished", s.capture.forced_unfinished},
           {"write_lock_held_us_max", s.capture.hold_us_max}};
 }
 
@@ -68,6 +70,9 @@ nlohmann::json ToJson(const subscriber::FollowerSnapshot& s) {
       {"resyncs", s.resyncs},
       {"snapshots", s.snapshots},
       {"repaired_pages", s.repaired_pages},
+      {"wal_frames", s.replica.wal_frames},
+      {"wal_backfilled", s.replica.wal_backfilled},
+      {"paused", s.replica.paused},
       {"ltx_bytes", s.ltx_bytes}};
   // No number is honest before there is a replica.
   json["lag_ms"] = lag == microseconds::max() ? nlohmann::json() : nlohmann::json(Milliseconds(lag));

@@ -121,5 +121,37 @@ TEST_F(CheckpointPolicyTest, WaitsASecondAfterAnError) {
   EXPECT_EQ(policy_.Decide(Facts(900, 0)), CheckpointAction::kStart);
 }
 
+TEST(JournalPolicy, HelpsWhenTheBusAndNotAReaderKeepsALongWal) {
+  struct Case {
+    const char* what;
+    JournalFacts facts;
+    bool helps;
+  };
+  const Case cases[] = {
+      {"a short WAL",
+       {.wal_frames = 1599, .backfill_frames = 1599, .checkpoint_frames = 800, .limit_frames = 16000},
+       false},
+      {"twice a checkpoint",
+       {.wal_frames = 1600, .backfill_frames = 1590, .checkpoint_frames = 800, .limit_frames = 16000},
+       true},
+      {"none copied yet, as a round began",
+       {.wal_frames = 1600, .backfill_frames = 700, .checkpoint_frames = 800, .limit_frames = 16000},
+       true},
+      {"a reader keeps it",
+       {.wal_frames = 9000, .backfill_frames = 1000, .checkpoint_frames = 800, .limit_frames = 16000},
+       false},
+      {"hot",
+       {.wal_frames = 7999, .backfill_frames = 7999, .checkpoint_frames = 800, .limit_frames = 16000, .hot = true},
+       false},
+      {"hot for long",
+       {.wal_frames = 8000, .backfill_frames = 7000, .checkpoint_frames = 800, .limit_frames = 16000, .hot = true},
+       true},
+      {"a small limit", {.wal_frames = 60, .backfill_frames = 50, .checkpoint_frames = 800, .limit_frames = 100}, true},
+      {"the application checkpoints", {.wal_frames = 2000, .backfill_frames = 2000, .limit_frames = 16000}, true},
+      {"an empty WAL and no limit", {}, false},
+  };
+  for (const Case& one : cases) EXPECT_EQ(JournalHelps(one.facts), one.helps) << one.what;
+}
+
 }  // namespace
 }  // namespace runnel::publisher
