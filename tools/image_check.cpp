@@ -14,6 +14,7 @@ namespace {
 // A replica commits thousands of times a second; image and note are read one after the other until both mean the same
 // WAL.
 constexpr int kMatchTriesMax = 200;
+constexpr uint32_t kProgressPages = 4096;
 
 bool Names(const replica::ImageMark& mark, const publisher::WalPosition& at) {
   // An empty WAL has no salts worth comparing; only the subscriber empties a replica's.
@@ -23,7 +24,7 @@ bool Names(const replica::ImageMark& mark, const publisher::WalPosition& at) {
 
 }  // namespace
 
-Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(uint32_t, uint32_t)>& progress) {
+Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(uint64_t, uint64_t)>& progress) {
   publisher::WakeHub hub;
   publisher::CaptureOptions options;
   options.path = path;
@@ -32,6 +33,7 @@ Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(
   ImageFacts facts;
   publisher::ImagePin image;
   const std::string note = path + "-runnel/position";
+  std::optional<replica::PositionRecord> unmatched;
   for (int i = 0; i < kMatchTriesMax && !facts.position; ++i) {
     TRY_ASSIGN(image, capture->PinImage());
     Result<std::unique_ptr<replica::PositionFile>> file = replica::PositionFile::Open(note);
@@ -42,6 +44,7 @@ Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(
     const replica::PositionRecord& record = (*file)->record();
     if (Names(record.hi, image.at)) facts.position = record.hi.position;
     if (Names(record.lo, image.at)) facts.position = record.lo.position;
+    unmatched = record;
   }
   PageSize page_size = capture->page_size();
   facts.page_size = page_size.raw();
@@ -53,7 +56,15 @@ Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(
       TRY(capture->ReadImagePage(Pgno(raw), page));
       facts.checksum = facts.checksum.Toggle(ltx::PageChecksum(Pgno(raw), page));
     }
-    if (progress && (raw % 4096 == 0 || raw == image.page_count)) progress(raw, image.page_count);
+    if (progress && raw % kProgressPages == 0) {
+      progress(uint64_t{raw} * facts.page_size, uint64_t{image.page_count} * facts.page_size);
+    }
+  }
+  if (!facts.position && unmatched) {
+    // Its WAL is not the one that was left here: it is gone, cut short by damage, or somebody else has written. The
+    // image is what was left, or it is not.
+    const bool newer = unmatched->hi.position.checksum == facts.checksum;
+    facts.position = newer ? unmatched->hi.position : unmatched->lo.position;
   }
   return facts;
 }

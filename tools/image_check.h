@@ -19,9 +19,10 @@ struct ImageFacts {
   std::optional<Position> position;
 };
 
-// Pins the image (readers and writers go on), reads every page. `progress` gets pages done and pages in all.
+// Pins the image (readers and writers go on), reads every page. `progress` gets bytes done and bytes in all now and
+// then, never for a small file.
 // Errors: those of opening a live database; kTimeout when no exact image could be pinned.
-Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(uint32_t, uint32_t)>& progress);
+Result<ImageFacts> CheckImage(const std::string& path, const std::function<void(uint64_t, uint64_t)>& progress);
 
 // SQLite's own integrity_check: "ok", or what it found.
 Result<std::string> IntegrityCheck(const std::string& path);

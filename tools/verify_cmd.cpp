@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bus/open.h"
+#include "ltx/base/progress.h"
 #include "publisher/log_head.h"
 #include "tools/command.h"
 #include "tools/image_check.h"
@@ -41,8 +42,11 @@ Result<std::optional<Expected>> ExpectedOf(const VerifyOptions& options, const I
 }
 
 int Verify(const Context& context, const VerifyOptions& options) {
-  auto progress = [](uint32_t, uint32_t) {};
-  Result<ImageFacts> facts = CheckImage(options.path, progress);
+  Progress bar("verify", ProgressUnit::kBytes, 0);
+  Result<ImageFacts> facts = CheckImage(options.path, [&bar](uint64_t done_bytes, uint64_t total_bytes) {
+    bar.SetTotal(total_bytes);
+    bar.Set(done_bytes);
+  });
   if (!facts.ok()) return Fail(facts.error());
   Result<std::optional<Expected>> expected = ExpectedOf(options, *facts);
   if (!expected.ok()) return Fail(expected.error());
