@@ -4,6 +4,12 @@
 #include <utility>
 
 namespace runnel::subscriber {
+namespace {
+
+// Ends and signals wake the wait; this only bounds it.
+constexpr std::chrono::minutes kWaitMax{1};
+
+}  // namespace
 
 Node::Node(NodeConfig config) : config_(std::move(config)) {
   for (ReplicaConfig replica : config_.replicas) {
@@ -35,7 +41,7 @@ Status Node::Wait(std::stop_token stop) {
   {
     MutexLock lock(mutex_);
     while (running_ > 0 && !stop.stop_requested()) {
-      changed_.WaitUntil(mutex_, stop, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+      changed_.WaitUntil(mutex_, stop, std::chrono::steady_clock::now() + kWaitMax);
     }
   }
   for (std::jthread& thread : threads_) thread.request_stop();

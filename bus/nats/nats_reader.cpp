@@ -24,8 +24,9 @@ constexpr uint64_t kRequestSlackBytes = 64 << 10;
 constexpr seconds kHeartbeat(2);
 constexpr seconds kSilenceMax(6);
 constexpr seconds kRequestExpires(5);
-// The library's wait knows no stop token: it is cut into slices of this length.
-constexpr milliseconds kSlice(50);
+// The library's wait knows no stop token: it is cut into slices, longer ones while nothing comes.
+constexpr milliseconds kSliceMin(50);
+constexpr milliseconds kSliceMax(400);
 constexpr milliseconds kRetryWaitMin(100);
 constexpr milliseconds kRetryWaitMax(2000);
 
@@ -210,16 +211,18 @@ Status NatsReader::FillRequests() {
 // Waits at most a slice.
 NatsReader::Event NatsReader::Wait(SteadyTime deadline) {
   const SteadyTime now = steady_clock::now();
-  const milliseconds wait = std::min(kSlice, CeilMs(deadline - now));
+  const milliseconds wait = std::min(slice_, CeilMs(deadline - now));
   natsMsg* raw = nullptr;
   const natsStatus status = natsSubscription_NextMsg(&raw, subscription_.get(), wait.count());
   const MessageHandle message(raw);
   if (status == NATS_TIMEOUT) {
+    if (wait == slice_) slice_ = std::min(2 * slice_, kSliceMax);
     if (now - heard_at_ < kSilenceMax) return Nothing{};
     return Lost{"silence"};
   }
   if (status != NATS_OK) return Lost{natsStatus_GetText(status)};
   heard_at_ = steady_clock::now();
+  slice_ = kSliceMin;
   return TakeMessage(raw);
 }
 

@@ -87,6 +87,7 @@ class NatsReader : public LogReader {
   uint64_t last_request_ = 0;
   uint64_t request_bytes_ = 0;
   SteadyTime heard_at_;
+  std::chrono::milliseconds slice_{50};  // of the next wait
   bool verify_ = false;
 
   // Reconnect pacing.

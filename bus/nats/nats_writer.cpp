@@ -9,8 +9,9 @@
 namespace runnel::bus::nats {
 namespace {
 
-// How often the ack thread looks at the clock while no acknowledgement comes.
+// How often the ack thread looks at the clock while an acknowledgement is due, and while none is.
 constexpr int64_t kAckPollMs = 100;
+constexpr int64_t kIdlePollMs = 1000;
 // Acknowledgements taken in before on_progress is called once for all of them.
 constexpr int kAcksPerWake = 128;
 // How long a refused writer looks for the marker of the writer that fenced it.
@@ -150,7 +151,7 @@ Status NatsWriter::Publish(uint64_t number, std::string_view payload) {
 void NatsWriter::AckLoop(std::stop_token stop) {
   while (!stop.stop_requested()) {
     natsMsg* message = nullptr;
-    const natsStatus status = natsSubscription_NextMsg(&message, acks_.get(), kAckPollMs);
+    const natsStatus status = natsSubscription_NextMsg(&message, acks_.get(), HasInflight() ? kAckPollMs : kIdlePollMs);
     if (stop.stop_requested()) {
       natsMsg_Destroy(message);
       return;
@@ -230,6 +231,11 @@ bool NatsWriter::ForeignMessageBehindOurs() {
   const Result<std::optional<StoredMessage>> tail = GetTail(*session_, place_.name, *info);
   if (!tail.ok() || !tail->has_value()) return false;
   return (*tail)->message.seq > acked_seq() && !(*tail)->id.starts_with(place_.leadership);
+}
+
+bool NatsWriter::HasInflight() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return !inflight_.empty();
 }
 
 Status NatsWriter::CheckAckAge() const {

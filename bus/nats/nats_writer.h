@@ -74,6 +74,7 @@ class NatsWriter : public LogWriter {
   Status HandleAck(std::stop_token stop, natsMsg* message);
   Error Refused(std::stop_token stop, uint64_t number, const PublishAck& ack);
   bool ForeignMessageBehindOurs();
+  bool HasInflight() const;
   Status CheckAckAge() const;
   void Die(const Error& error);
 
