@@ -92,7 +92,6 @@ DEBTS = {
     ("line-length", "tests/integration/disk_full_test.py"): "to be wrapped",
     ("line-length", "tests/integration/hostile_test.py"): "to be wrapped",
     ("line-length", "tests/integration/nats_adapter_test.cpp"): "to be wrapped",
-    ("line-length", "tests/integration/readers_test.py"): "to be wrapped",
     ("line-length", "tools/CMakeLists.txt"): "to be wrapped",
     ("line-length", "tools/peers/get.sh"): "to be wrapped",
     ("line-length", "tools/peers/maven.sh"): "to be wrapped",

@@ -41,6 +41,8 @@ def main(world):
     def neighbours(round_seed):
         kinds = [("mix", "busy=5000"), ("mix", "busy=0"), ("ins", "busy=5000", "rate=300", "sync=FULL"),
                  ("big", "busy=5000"), ("ddl",), ("churn",), ("ckpt",), ("trunc", "busy=200", "gap_us=3000"), ("reader",)]
+        if seconds > 60:
+            kinds.append(("reader", "hold_us=60000000"))  # a minute in one transaction
         return [world.app(source, *kind, "secs=600", f"seed={number}{round_seed}")
                 for number, kind in enumerate(kinds, start=1)]
 

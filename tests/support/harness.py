@@ -274,27 +274,56 @@ class FileBus:
 class Nats:
     """A real nats-server with JetStream; stop and start keep port and store."""
 
-    def __init__(self, world, name, binary=None, extra="", port=None):
+    def __init__(self, world, name, binary=None, extra="", port=None, started=True):
         self.world, self.name = world, name
         self.binary = binary or shutil.which("nats-server")
         if not self.binary:
             raise Skip("nats-server is not installed")
         self.port, self.monitor = port or free_port(), free_port()
+        self.health = "/healthz"
         self.config = world.path(name + ".conf")
         with open(self.config, "w") as f:
             f.write(f'listen: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self.monitor}\n'
                     f'jetstream {{ store_dir: "{world.path(name + "-store")}" }}\n{extra}\n')
-        self.start()
+        if started:
+            self.start()
 
     def start(self):
+        self.launch()
+        self.await_healthy()
+
+    def launch(self):
         self.process = self.world.start(self.world.unique(self.name), [self.binary, "-c", self.config])
-        until(lambda: (http_json(self.monitor, "/healthz") or {}).get("status") == "ok", "nats-server healthy", 20)
+
+    def await_healthy(self):
+        until(lambda: (http_json(self.monitor, self.health) or {}).get("status") == "ok",
+              lambda: f"nats-server healthy: {self.process.text()[-1000:]}", 60)
 
     def stop(self):
         self.process.stop()
 
     def url(self, name="app", user=""):
         return f"nats://{user}127.0.0.1:{self.port}/{name}"
+
+
+class NatsCluster:
+    """Three nats-servers; `nodes` are stopped, killed and started one by one."""
+
+    def __init__(self, world, binary=None):
+        routes = [free_port() for _ in range(3)]
+        peers = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
+        self.nodes = [Nats(world, f"node{i + 1}", binary, started=False,
+                           extra=f"server_name: n{i + 1}\ncluster {{ name: c1, listen: 127.0.0.1:{routes[i]}, "
+                                 f"routes: [ {peers} ], no_advertise: true }}") for i in range(3)]
+        for node in self.nodes:
+            # A node that comes back under load may not report its streams as current for long; JetStream must be up.
+            node.health = "/healthz?js-server-only=true"
+            node.launch()
+        for node in self.nodes:
+            node.await_healthy()
+
+    def url(self, name="app"):
+        return "nats://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes) + f"/{name}"
 
 
 def log(text):

@@ -8,7 +8,9 @@
 //        ddl    CREATE TABLE, DROP TABLE and VACUUM
 //        churn  opens and closes the connection around each insert
 //        ckpt   random checkpoints of all kinds, reopening now and then;  trunc: TRUNCATE in a loop
-//        reader long read transactions
+//        reader long read transactions (`hold_us` longer)
+//        ledger one commit that changes an account and the total of all;  audit: reads it (`long`: three times in a
+//               transaction; `mmap`), and ends with a message at the first error, torn sum or step backwards
 // Keys: secs, n (commits), rate, busy (ms), sync, auto (wal_autocheckpoint), seed, cache (cache_size), gap_us (pause
 //       after each).
 // Commits are counted in DB.MODE.SEED.cnt, a mapped file that survives kill -9. SIGTERM ends it. Prints one line.
@@ -48,7 +50,7 @@ class App {
 
   int Run() {
     if (mode_ == "init") return Init();
-    if (mode_ == "reader") count_ = &unused_;
+    if (mode_ == "reader" || mode_ == "audit") count_ = &unused_;
     if (count_ == nullptr && !MapCounter()) return 1;
     Open();
     const Clock::time_point end = Clock::now() + std::chrono::milliseconds(static_cast<long>(Real("secs", 5) * 1000));
@@ -72,7 +74,8 @@ class App {
       Pause(Number("gap_us", 0));
     }
     Report();
-    return 0;
+    if (!bad_.empty()) std::printf("BAD %s\n", bad_.c_str());
+    return bad_.empty() ? 0 : 1;
   }
 
  private:
@@ -92,7 +95,8 @@ class App {
   }
   uint64_t Random(uint64_t below) { return random_() % below; }
   void Pause(long us) {
-    if (us > 0) std::this_thread::sleep_for(microseconds(us));
+    constexpr long kStep = 50000;  // so that SIGTERM is heard
+    for (; us > 0 && g_stop == 0; us -= kStep) std::this_thread::sleep_for(microseconds(std::min(us, kStep)));
   }
 
   int Exec(const std::string& sql) { return sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr); }
@@ -101,7 +105,8 @@ class App {
     statement_ = nullptr;
     db_.reset();
     sqlite3* db = nullptr;
-    sqlite3_open(path_.c_str(), &db);
+    const int access = Number("ro", 0) != 0 ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    sqlite3_open_v2(path_.c_str(), &db, access, nullptr);
     db_.reset(db);
     sqlite3_busy_timeout(db, static_cast<int>(Number("busy", 3000)));
     Exec("PRAGMA synchronous=" + Text("sync", "NORMAL"));
@@ -148,13 +153,59 @@ class App {
     if (mode_ == "trunc") return Truncate();
     if (mode_ == "reader") {
       Note(Exec("BEGIN; SELECT count(*) FROM t"));
-      Pause(static_cast<long>(50000 + Random(400000)));
+      Pause(static_cast<long>(50000 + Random(400000)) + Number("hold_us", 0));
       Exec("COMMIT");
       return false;
     }
+    if (mode_ == "ledger") return Ledger();
+    if (mode_ == "audit") return Audit();
     std::fprintf(stderr, "unknown mode %s\n", mode_.c_str());
     g_stop = 1;
     return false;
+  }
+
+  // The tables of readers_test.py: account(id, balance, note), meta(n, total).
+  bool Ledger() {
+    const std::string row = std::to_string(commits_ % 200);
+    const std::string sum = "(SELECT coalesce(sum(balance + length(note)), 0) FROM account WHERE id=" + row + ")";
+    int rc = Exec("BEGIN IMMEDIATE; UPDATE meta SET n=n+1, total=total-" + sum +
+                  "; INSERT OR REPLACE INTO account VALUES(" + row + "," + std::to_string(commits_) + ",zeroblob(" +
+                  std::to_string(commits_ * 7919 % 90) + ")); UPDATE meta SET total=total+" + sum + "; COMMIT");
+    return rc == SQLITE_OK ? true : Abandon(rc);
+  }
+
+  // The first row's first column; an error ends the audit.
+  long Value(const char* sql) {
+    sqlite3_stmt* statement = nullptr;
+    int rc = sqlite3_prepare_v2(db_.get(), sql, -1, &statement, nullptr);
+    if (rc == SQLITE_OK) rc = sqlite3_step(statement);
+    const long value = rc == SQLITE_ROW ? static_cast<long>(sqlite3_column_int64(statement, 0)) : 0;
+    const int ended = sqlite3_finalize(statement);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) Bad(std::string(sql) + ": " + sqlite3_errmsg(db_.get()));
+    if (ended != SQLITE_OK && rc == SQLITE_ROW) Bad(std::string(sql) + ": " + sqlite3_errmsg(db_.get()));
+    return value;
+  }
+  void Bad(const std::string& what) {
+    if (bad_.empty()) bad_ = what;
+    g_stop = 1;
+  }
+
+  bool Audit() {
+    if (Number("mmap", 0) != 0) Value("PRAGMA mmap_size=268435456");
+    Value("BEGIN");
+    const long n = Value("SELECT n FROM meta");
+    for (int i = 0; i < (Number("long", 0) != 0 ? 3 : 1) && bad_.empty(); ++i) {
+      if (i > 0) Pause(Number("long", 0));
+      const long total = Value("SELECT total FROM meta");
+      const long found = Value("SELECT coalesce(sum(balance + length(note)), 0) FROM account");
+      if (bad_.empty() && total != found) Bad("torn: " + std::to_string(found) + " is not " + std::to_string(total));
+    }
+    if (bad_.empty() && Value("SELECT n FROM meta") != n) Bad("one transaction saw two states");
+    Value("COMMIT");
+    if (bad_.empty() && n < last_) Bad("backward: " + std::to_string(n) + " after " + std::to_string(last_));
+    last_ = n;
+    if (random_() % 100 == 0) Open();
+    return bad_.empty();
   }
 
   bool Note(int rc) {
@@ -300,6 +351,8 @@ class App {
   long failed_ = 0;
   long checkpoints_ = 0;
   std::string last_error_;
+  std::string bad_;
+  long last_ = -1;
   std::vector<float> latency_;
 };
 
@@ -307,7 +360,8 @@ class App {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: sqlite_app DB init|ins|mix|big|ddl|churn|ckpt|trunc|reader [key=value ...]\n");
+    std::fprintf(stderr,
+                 "usage: sqlite_app DB init|ins|mix|big|ddl|churn|ckpt|trunc|reader|ledger|audit [key=value ...]\n");
     return 2;
   }
   ::signal(SIGTERM, [](int) { g_stop = 1; });

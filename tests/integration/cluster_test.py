@@ -1,0 +1,81 @@
+"""The whole node over a cluster of three nats-servers that keep three copies: the server that leads the log is killed
+under load, comes back, and another one is stopped and started. Nothing is missed or written twice, and nobody restarts
+anything. Arguments: debian or newer, rounds (1); in full: debian 4, newer 4."""
+import os
+import signal
+import sqlite3
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from harness import NatsCluster, log, peer, run, until  # noqa: E402
+from nats_raw import RawNats  # noqa: E402
+
+
+def leader_of(cluster):
+    """The number of the node that leads the log's stream."""
+    def probe():
+        for node in cluster.nodes:
+            if node.process.running():
+                try:
+                    info = RawNats(node.port).api("STREAM.INFO.RUNNEL-app")
+                except OSError:
+                    continue
+                name = (info.get("cluster") or {}).get("leader", "")
+                if name:
+                    return 1 + int(name[1:])
+        return None
+    return until(probe, "the stream has a leader", 60, tick=0.2) - 1
+
+
+def main(world):
+    newer = sys.argv[1:2] == ["newer"]
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    cluster = NatsCluster(world, peer("nats-server-2.15.2", "nats-server") if newer else None)
+    source, replica = world.create(), world.path("replica.db")
+    with open(world.path("runnel.yml"), "w") as config:
+        config.write(f"defaults:\n  log-replicas: 3\ndbs:\n  - path: {source}\n    bus: {cluster.url()}\n")
+    publisher = world.publisher(source, cluster.url(), "--config", world.path("runnel.yml"))
+    publisher.await_publishing(90)
+    subscriber = world.subscriber(cluster.url(), replica)
+    assert RawNats(cluster.nodes[0].port).api("STREAM.INFO.RUNNEL-app")["config"]["num_replicas"] == 3
+    until(lambda: (s := subscriber.status()) and s["state"] == "following", "the subscriber follows", 60)
+    writer = world.app(source, "ins", "rate=300", "busy=5000", "secs=3600")
+
+    def progress(what):
+        """The log and the replica go on."""
+        captured = until(lambda: (s := publisher.status()) and s["captured"], "a status")
+        began = time.monotonic()
+        # Acknowledged by what is left of the cluster: none of it was sent before.
+        until(lambda: (s := publisher.status()) and s["published"] > captured,
+              lambda: f"{what}: {publisher.status()}", 120)
+        took, published = time.monotonic() - began, publisher.status()["published"]
+        until(lambda: (s := subscriber.status()) and s["applied"] >= published,
+              lambda: f"{what}: the replica: {subscriber.status()}", 120)
+        return took
+
+    for _ in range(rounds):
+        progress("before")
+        leader = leader_of(cluster)
+        cluster.nodes[leader].process.kill(signal.SIGKILL)
+        cluster.nodes[leader].process.wait()
+        took = progress("the leader is killed")
+        cluster.nodes[leader].start()
+        progress("the killed server is back")
+        other = cluster.nodes[(leader + 1) % 3]
+        other.stop()
+        progress("another server is stopped")
+        other.start()
+        log(f"server {leader + 1} of 3 killed under load: the log went on after {took:.1f} s")
+    assert writer.stop() == 0
+    position = world.assert_equal(source, publisher, subscriber, seconds=120)
+    rows = sqlite3.connect(source).execute("SELECT count(*) FROM t").fetchone()[0]
+    status = publisher.status()
+    assert status["snapshots"] == 1 and status["deltas"] == 0, status
+    assert subscriber.status()["forks"] == 0, subscriber.status()
+    fresh = world.subscriber(cluster.url(), world.path("fresh.db"))
+    world.assert_equal(source, publisher, subscriber, fresh, seconds=120)
+    log(f"{rows} commits at {position}, one snapshot, no delta; an old and a fresh replica are the source")
+
+
+run(main)
