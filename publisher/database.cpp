@@ -96,7 +96,9 @@ Status DatabasePublisher::Run(std::stop_token stop, milliseconds drain_time) {
     bool awaited = config_.await_database && capture_ == nullptr &&
                    (status.code() == Errc::kNotFound || status.code() == Errc::kRefused);
     if (awaited) backoff_.Reset();  // its first commits are seconds away
-    if (!IsPassing(status.code()) && !awaited) {
+    // The log vanished between two looks at it: the next attempt makes it again.
+    bool vanished = opened && status.code() == Errc::kNotFound;
+    if (!IsPassing(status.code()) && !awaited && !vanished) {
       Report(DatabaseState::kStopped, status);
       return status;
     }

@@ -149,6 +149,7 @@ class DatabasePublisher {
   std::chrono::steady_clock::time_point journal_at_;  // not before
   bus::Lineage lineage_;
   bus::Epoch epoch_;
+  Txid snapshot_txid_;          // newest that a snapshot was sent for: taken, even if the log never acknowledged it
   uint64_t missing_known_ = 0;  // messages missing in the log when its last snapshot was written
   bus::StreamSeq trim_checked_;
   std::chrono::steady_clock::time_point cared_at_;

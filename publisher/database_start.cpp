@@ -257,6 +257,7 @@ Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineag
   lineage_ = lineage;
   spiller_.reset();
   journal_.reset();
+  snapshot_txid_ = txid;
   TRY(backlog_->Clear());
   ledger_ = std::make_unique<PageLedger>(std::move(table));
   TRY(sender_->Lead(head, lineage_, epoch_, Position(), stop));
