@@ -1,5 +1,6 @@
 """A bus that goes away, loses what it acknowledged, and is claimed by a second publisher: healed, or refused with a
 sentence and the documented exit code; the replicas are equal in the end."""
+import base64
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from harness import log, run, until  # noqa: E402
+from nats_raw import RawNats  # noqa: E402
 
 
 def jetstream(nats, subject, payload):
@@ -174,6 +176,33 @@ def lost_tail(world, server, source, publisher, subscriber):
     log("the log deleted behind our back: written again, every replica equal")
 
 
+def duplicated(world):
+    """Messages of the log stand in it again, whole and valid, as after a producer's retry or a careless copy."""
+    nats = world.nats("twice")
+    source, url = world.create("twice.db"), nats.url("twice")
+    publisher = world.publisher(source, url)
+    publisher.await_publishing()
+    subscriber = world.subscriber(url, world.path("twice-replica.db"))
+    app = sqlite3.connect(source, isolation_level=None)
+    for i in range(10):
+        before = publisher.status()["published"]
+        app.execute("INSERT INTO t(a) VALUES(?)", (i,))
+        until(lambda: publisher.status()["published"] > before, "published", 20)
+    raw = RawNats(nats.port)
+    last = raw.api("STREAM.INFO.RUNNEL-twice")["state"]["last_seq"]
+    for seq in (last, last, last - 1, last - 5, 1, 2):
+        message = raw.api("STREAM.MSG.GET.RUNNEL-twice", {"seq": seq})["message"]
+        raw.publish("twice", base64.b64decode(message["data"]))
+        app.execute("INSERT INTO t(a) VALUES(?)", (seq,))
+        world.assert_equal(source, publisher, subscriber)
+    late = world.subscriber(url, world.path("twice-late.db"))
+    world.assert_equal(source, publisher, subscriber, late)
+    status = publisher.status()
+    assert subscriber.status()["forks"] == 0 and late.status()["forks"] == 0, subscriber.status()
+    log(f"messages that stand in the log twice: every replica equal, at the price of {status['deltas']} deltas and "
+        f"{status['snapshots'] - 1} snapshots")
+
+
 def second_publisher(world, bus):
     """A copy of the database is published into the same log."""
     source = world.create("one.db")
@@ -233,6 +262,8 @@ def main(world):
     kind = sys.argv[2] if len(sys.argv) > 2 else "nats"
     server = server_of(world, kind, "server")
     second_publisher(world, world.file_bus("one") if kind == "nats" else server.url("one"))
+    if kind == "nats":
+        duplicated(world)
     lost_tail(world, server, *stopped_server(world, server, away))
     retention(world, server)
     spilled(world, server)
