@@ -45,5 +45,6 @@ void AddRestore(CLI::App& app, Context& context);
 void AddLtx(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
 void AddBench(CLI::App& app, Context& context);
+void AddFeed(CLI::App& app, Context& context);
 
 }  // namespace runnel::tools

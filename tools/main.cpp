@@ -57,6 +57,7 @@ int Main(int argc, char** argv) {
   AddSubscribe(app, context);
   AddArchive(app, context);
   AddSnapshot(app, context);
+  AddFeed(app, context);
   AddStatus(app, context);
   AddWait(app, context);
   AddVerify(app, context);

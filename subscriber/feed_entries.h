@@ -1,0 +1,52 @@
+// The LTX files of a log from one commit on, as a feed takes them. The seam to other places that hold the same files
+// (an archive's segments) is the visitor: whoever can show FeedEntry after FeedEntry can stand in.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+
+#include "bus/bus.h"
+#include "bus/envelope.h"
+#include "ltx/base/result.h"
+#include "subscriber/feed/feeder.h"
+
+namespace runnel::subscriber {
+
+// THREAD: one. LIFETIME: the log.
+class FeedEntries {
+ public:
+  // Takes one file, and returns the position it led to, proven.
+  using Visitor = std::function<Result<Position>(const feed::FeedEntry&)>;
+
+  // Begins behind `position` of `lineage`. Errors: kGap (the log begins later), those of the log.
+  static Result<std::unique_ptr<FeedEntries>> Open(bus::Log& log, const feed::LineageId& lineage, Position position,
+                                                   std::stop_token stop);
+
+  // Reads one message and shows its files, without those that `position` covers. Errors: kTimeout (none before the
+  // deadline), kGap (commits are missing, or the publisher died inside a file), kRefused (another lineage, a fork), the
+  // visitor's, those of the log.
+  Status Next(bus::SteadyTime deadline, std::stop_token stop, const Visitor& visit);
+
+  // Behind the last file that was taken.
+  const Position& position() const { return position_; }
+
+ private:
+  FeedEntries(const feed::LineageId& lineage, Position position) : lineage_(lineage), position_(position) {}
+  Status Handle(bus::Message message, std::stop_token stop, const Visitor& visit);
+  Status HandleCommits(const bus::Commits& commits, const Visitor& visit);
+  Status HandleChunk(bus::Envelope envelope, std::stop_token stop, const Visitor& visit);
+  Status HandlePosition(const Position& head) const;
+  Status Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source, const Visitor& visit);
+
+  const feed::LineageId lineage_;
+  Position position_;
+  bus::Epoch epoch_;
+  std::unique_ptr<bus::LogReader> reader_;
+  std::optional<bus::Message> interruption_;
+};
+
+feed::FeedEntry FeedEntryOf(const bus::Entry& entry, const bus::Lineage& lineage, ltx::ByteSource& source);
+
+}  // namespace runnel::subscriber
