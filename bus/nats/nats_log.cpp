@@ -228,17 +228,7 @@ Status NatsLog::TrimBefore(StreamSeq seq) {
 namespace runnel::bus {
 
 Result<std::unique_ptr<Log>> OpenNatsLog(const Url& url, const OpenOptions& options) {
-  if (url.hosts.empty()) return Error(Errc::kInvalid, "a nats url needs a host");
-  nats::Endpoint endpoint;
-  endpoint.servers = url.hosts;
-  endpoint.tls = url.scheme == "tls";
-  endpoint.credentials = options.credentials;
-  if (!url.user.empty() || !url.password.empty()) {
-    endpoint.credentials.user = url.user;
-    endpoint.credentials.password = url.password;
-  }
-  endpoint.client_name = options.client_name;
-  endpoint.timeout = options.connect_timeout;
+  TRY_ASSIGN(nats::Endpoint endpoint, nats::MakeEndpoint(url, options));
   return std::unique_ptr<Log>(std::make_unique<nats::NatsLog>(url.name, std::move(endpoint), options));
 }
 

@@ -120,6 +120,21 @@ std::string Endpoint::Text() const {
   return text;
 }
 
+Result<Endpoint> MakeEndpoint(const Url& url, const OpenOptions& options) {
+  if (url.hosts.empty()) return Error(Errc::kInvalid, "a nats url needs a host");
+  Endpoint endpoint;
+  endpoint.servers = url.hosts;
+  endpoint.tls = url.scheme == "tls";
+  endpoint.credentials = options.credentials;
+  if (!url.user.empty() || !url.password.empty()) {
+    endpoint.credentials.user = url.user;
+    endpoint.credentials.password = url.password;
+  }
+  endpoint.client_name = options.client_name;
+  endpoint.timeout = options.connect_timeout;
+  return endpoint;
+}
+
 Result<std::unique_ptr<Session>> Session::Connect(const Endpoint& endpoint, size_t first) {
   CHECK(!endpoint.servers.empty(), "no nats server");
   Errc code = Errc::kUnavailable;

@@ -31,6 +31,9 @@ struct Endpoint {
   std::string Text() const;
 };
 
+// Errors: kInvalid (no host in the URL).
+Result<Endpoint> MakeEndpoint(const Url& url, const OpenOptions& options);
+
 class Session {
  public:
   // Tries the servers in their order, beginning with number `first` modulo their count. Errors: kInvalid (credentials

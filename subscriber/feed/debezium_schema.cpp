@@ -85,7 +85,7 @@ Event DebeziumEncoder::SchemaEvent(const SchemaChange& change, uint64_t ordinal)
     key_.String(NameText(options_.database));
     key_.Put('}');
   }
-  return Done("", ordinal);
+  return Done(kSchemaTopic, ordinal);
 }
 
 // Where the values of each new column came from in the rows that were there.

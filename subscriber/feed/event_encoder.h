@@ -17,7 +17,7 @@ namespace runnel::feed {
 // One event as a sink gets it. LIFETIME of the texts: until the encoder is used again.
 struct Event {
   Token token;
-  std::string_view topic;  // "app.orders", "transaction", "" (changes of the schema): behind the sink's own prefix
+  std::string_view topic;  // "app.orders", "transaction", "schema": behind the sink's own prefix
   std::string_view key;    // "": none
   std::string_view value;
   bool end = false;  // nothing of this commit follows
@@ -91,6 +91,7 @@ bool IsValidText(Bytes text, sqlite::TextEncoding encoding);
 Bytes CutText(Bytes text, sqlite::TextEncoding encoding, uint64_t bytes_max);
 
 inline constexpr std::string_view kTransactionTopic = "transaction";
+inline constexpr std::string_view kSchemaTopic = "schema";
 inline constexpr std::string_view kConnector = "runnel";
 inline constexpr std::string_view kUnavailableValue = "__debezium_unavailable_value";
 

@@ -47,7 +47,7 @@ class Consumer:
     """On a SQLite file of its own. `at` is the token of the last event that is committed."""
 
     def __init__(self, path, on_boundary=None):
-        self.db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self.db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         self.on_boundary = on_boundary or (lambda consumer: None)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=OFF")

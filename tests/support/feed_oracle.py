@@ -40,7 +40,7 @@ class Writer:
     def __init__(self, path, seed, plain=False, page_size=1024):
         self.random = random.Random(seed)
         self.plain = plain  # only what every SQL database can hold
-        self.db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self.db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         self.db.execute(f"PRAGMA page_size={page_size}")
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=OFF")

@@ -50,3 +50,14 @@ class RawNats:
     def last(self, name):
         answer = self.api(f"STREAM.MSG.GET.RUNNEL-{name}", {"last_by_subj": f"runnel.{name}.log"})
         return base64.b64decode(answer["message"]["data"])
+
+
+def stream_messages(port, stream):
+    """All of a stream from its first message on: (Nats-Msg-Id, the payload as JSON)."""
+    nats = RawNats(port)
+    state = nats.api(f"STREAM.INFO.{stream}")["state"]
+    for seq in range(state["first_seq"], state["last_seq"] + 1):
+        message = nats.api(f"STREAM.MSG.GET.{stream}", {"seq": seq})["message"]
+        headers = base64.b64decode(message["hdrs"]).decode().split("\r\n")
+        ids = [line.split(":", 1)[1].strip() for line in headers if line.startswith("Nats-Msg-Id:")]
+        yield ids[0], json.loads(base64.b64decode(message["data"]))
