@@ -110,7 +110,7 @@ def killed(world, nats, round_trip_ms):
     texts = "".join(p.text() for p in world.processes if p.name.startswith("publisher"))
     drained, deltas = texts.count("draining backlog"), texts.count("delta published")
     commits, txid = rows(source) - first_rows, int(status["published"][:16], 16)
-    log(f"{len(KILL_AFTER_S)} kills, {with_journal} with a journal on disk, {drained} sent on by the next life;"
+    log(f"{len(KILL_AFTER_S)} kills, {with_journal} with a journal on disk, {drained} sent on by the next life; "
         f"{commits} commits, TXID {txid}, {deltas} deltas")
     assert with_journal > 0 and drained > 0, texts[-3000:]
     assert deltas > 0 or txid == commits + 1, (txid, commits)
