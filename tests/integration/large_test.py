@@ -74,7 +74,8 @@ def main(world):
     publisher = world.publisher(source, bus)
     used = watched(publisher, lambda: (s := publisher.status()) and s["state"] == "publishing", "recovered")
     text = publisher.text()
-    assert "the log is ahead of the page table" in text and "wal continues" in text, text
+    # Chunks do not say where in the WAL they end, so the image is read once.
+    assert "the log is ahead of the page table" in text and "image unchanged" in text, text
     log(f"recovered from the log; anonymous memory at most {used}")
     # From nothing, both sides.
     assert publisher.stop() == 0
