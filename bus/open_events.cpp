@@ -3,6 +3,9 @@
 #ifdef RUNNEL_WITH_NATS
 #include "bus/nats/event_stream.h"
 #endif
+#ifdef RUNNEL_WITH_KAFKA
+#include "bus/kafka/event_topics.h"
+#endif
 
 namespace runnel::bus {
 
@@ -10,6 +13,9 @@ Result<std::unique_ptr<EventWriter>> OpenEvents(std::string_view url, const Open
   TRY_ASSIGN(Url parsed, ParseUrl(url));
 #ifdef RUNNEL_WITH_NATS
   if (parsed.scheme == "nats" || parsed.scheme == "tls") return nats::OpenEventStream(parsed, options);
+#endif
+#ifdef RUNNEL_WITH_KAFKA
+  if (parsed.scheme == "kafka") return kafka::OpenEventTopics(parsed, options);
 #endif
   return Error(Errc::kUnsupported, RedactUrl(url) + ": events cannot be written to " + parsed.scheme);
 }

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ltx/base/time.h"
+#include "tools/bench_feed.h"
 #include "tools/bench_parts.h"
 #include "tools/bench_restore.h"
 #include "tools/command.h"
@@ -36,6 +37,7 @@ struct BenchOptions {
   int pairs = 3;
   double sustained_rate = 20000;
   uint64_t catchup_mib = 512;
+  uint64_t feed_mib = 1024;
 };
 
 // One publisher and one subscriber over a log of their own.
@@ -177,6 +179,15 @@ Result<nlohmann::json> CatchUp(const BenchOptions& options) {
                         {"subscriber", MemoryOf(*behind)}};
 }
 
+// The change feed alone, on a log of its own kind: left out unless it is asked for.
+int BenchFeedOnly(const BenchOptions& options) {
+  Result<nlohmann::json> result = BenchFeed(Self(), options.feed_mib);
+  if (!result.ok()) return Fail(result.error());
+  nlohmann::json report = {{"runnel", kVersion}, {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}, {"feed", *result}};
+  std::printf("%s\n", report.dump(2).c_str());
+  return kExitOk;
+}
+
 double LoadNow() {
   double load = 0;
   return ::getloadavg(&load, 1) == 1 ? load : -1;
@@ -280,9 +291,13 @@ void AddBench(CLI::App& app, Context& context) {
   restore_verb->add_option("--archive", restore->archive,
                            "URL of an empty place for the archive (default: a temporary directory)");
   restore_verb->add_option("--litestream", restore->litestream, "Its binary, to be measured too");
-  verb->callback([&context, options, restore, restore_verb] {
-    context.run = [options, restore, chosen = restore_verb->parsed()] {
-      return chosen ? BenchRestore(*restore) : Bench(*options);
+  CLI::App* feed_verb = verb->add_subcommand("feed", "Events a second of the change feed, from a log that is there");
+  feed_verb->add_option("--feed-mib", options->feed_mib, "Size of the database")->capture_default_str();
+  // A verb's callback runs behind that of its sub-command.
+  verb->callback([&context, options, restore, restore_verb, feed_verb] {
+    context.run = [options, restore, restores = restore_verb->parsed(), feeds = feed_verb->parsed()] {
+      if (feeds) return BenchFeedOnly(*options);
+      return restores ? BenchRestore(*restore) : Bench(*options);
     };
   });
 }

@@ -143,6 +143,42 @@ Status BenchWriter::Fill(uint64_t rows, uint32_t bytes, uint32_t batch) {
   return Ok();
 }
 
+Status BenchWriter::FillRows(uint64_t rows) {
+  TRY(Exec(db_, "CREATE TABLE rows(id INTEGER PRIMARY KEY, k INTEGER, n INTEGER, payload TEXT)"));
+  constexpr uint64_t kBatch = 100000;
+  for (uint64_t done = 0; done < rows; done += kBatch) {
+    TRY(Exec(db_, "WITH RECURSIVE x(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM x WHERE i < " +
+                      std::to_string(std::min(kBatch, rows - done)) +
+                      ") INSERT INTO rows(k, n, payload) SELECT i, 0, hex(randomblob(95)) FROM x"));
+  }
+  return Exec(db_, "CREATE INDEX rows_k ON rows(k)");
+}
+
+Status BenchWriter::ChangeRows(uint64_t rows, uint64_t commits, uint64_t rows_each) {
+  constexpr uint64_t kManyRows = 1000;  // from here on neighbours, as bulk updates are
+  sqlite3_stmt* update = nullptr;
+  const char* sql = "UPDATE rows SET n = n + 1 WHERE id BETWEEN ? AND ?";
+  if (sqlite3_prepare_v2(db_, sql, -1, &update, nullptr) != SQLITE_OK) return SqlError(db_, sql);
+  uint64_t random = 1;
+  bool ok = true;
+  for (uint64_t i = 0; ok && i < commits; ++i) {
+    ok = sqlite3_exec(db_, "BEGIN", nullptr, nullptr, nullptr) == SQLITE_OK;
+    uint64_t step = rows_each >= kManyRows ? rows_each : 1;
+    for (uint64_t done = 0; ok && done < rows_each; done += step) {
+      random = random * 6364136223846793005u + 1442695040888963407u;
+      int64_t from = static_cast<int64_t>(1 + (random >> 20) % (rows - step));
+      sqlite3_bind_int64(update, 1, from);
+      sqlite3_bind_int64(update, 2, from + static_cast<int64_t>(step) - 1);
+      ok = sqlite3_step(update) == SQLITE_DONE;
+      sqlite3_reset(update);
+    }
+    ok = ok && sqlite3_exec(db_, "COMMIT", nullptr, nullptr, nullptr) == SQLITE_OK;
+  }
+  Status status = ok ? Ok() : Status(SqlError(db_, sql));
+  sqlite3_finalize(update);
+  return status;
+}
+
 BenchReader::BenchReader(std::string path) : path_(std::move(path)) {
   thread_ = std::jthread([this](std::stop_token stop) { Loop(std::move(stop)); });
 }

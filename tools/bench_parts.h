@@ -65,6 +65,10 @@ class BenchWriter {
   Status Run(double rate, std::chrono::milliseconds time);
   // `rows` rows of `bytes` random bytes in transactions of `batch` rows.
   Status Fill(uint64_t rows, uint32_t bytes, uint32_t batch);
+  // A table of `rows` rows of 200 bytes and an index, then `commits` transactions that each change `rows_each` rows at
+  // random places.
+  Status FillRows(uint64_t rows);
+  Status ChangeRows(uint64_t rows, uint64_t commits, uint64_t rows_each);
   const std::vector<BenchClock::time_point>& committed_at() const { return committed_at_; }  // by row id - 1
 
  private:

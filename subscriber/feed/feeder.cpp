@@ -193,6 +193,7 @@ Status Feeder::TellChanges(Transaction& transaction, std::stop_token stop) {
   while (true) {
     TRY_ASSIGN(bool more, transaction.Next(change));
     if (!more) return Ok();
+    if (change.schema != nullptr && !Reports(*change.schema, transaction.schema())) continue;
     if (!begun_) {
       begun_ = true;
       TRY(Deliver(encoder_->CommitBegins(), stop));
@@ -204,6 +205,13 @@ Status Feeder::TellChanges(Transaction& transaction, std::stop_token stop) {
       TRY(TellRow(change, stop));
     }
   }
+}
+
+// Tables that are not asked for, and what belongs to them.
+bool Feeder::Reports(const SchemaChange& change, const Schema& schema) const {
+  const TableDef* table = change.after != nullptr ? change.after : change.before;
+  if (change.object != nullptr) table = schema.FindByName(change.object->table);
+  return table == nullptr || options_.tables.wants(*table);
 }
 
 Status Feeder::TellRow(const Change& change, std::stop_token stop) {

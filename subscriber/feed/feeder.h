@@ -91,6 +91,7 @@ class Feeder {
   Status TellTables(uint64_t& ordinal, std::stop_token stop);
   Status TellCommit(const FeedEntry& entry, std::stop_token stop);
   Status TellChanges(Transaction& transaction, std::stop_token stop);
+  bool Reports(const SchemaChange& change, const Schema& schema) const;
   Status TellRow(const Change& change, std::stop_token stop);
   Status Deliver(const Event& event, std::stop_token stop);
   Status FlushInside(std::stop_token stop);

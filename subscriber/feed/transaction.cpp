@@ -113,6 +113,7 @@ Status Transaction::CompareTables() {
     TRY_ASSIGN(SchemaDiff diff, CompareSchemas(feed_.schema_, *new_schema_, view_));
     schema_changes_ = std::move(diff.changes);
     pairs_ = std::move(diff.pairs);
+    TellRenamesAcrossTheBorder();
   } else {
     for (Pgno root : view_.marks.roots) {
       const TableDef* table = feed_.schema_.FindByRoot(root);
@@ -121,6 +122,29 @@ Status Transaction::CompareTables() {
   }
   std::erase_if(pairs_, [this](const TablePair& pair) { return !feed_.options_.wants(*pair.after); });
   return Ok();
+}
+
+// A table that was not reported and now is, is new to whoever listens, with all its rows; one that no longer is, is
+// gone.
+void Transaction::TellRenamesAcrossTheBorder() {
+  using Kind = SchemaChange::Kind;
+  for (SchemaChange& change : schema_changes_) {
+    if (change.kind != Kind::kAlterTable) continue;
+    bool was = feed_.options_.wants(*change.before);
+    bool is = feed_.options_.wants(*change.after);
+    if (was == is) continue;
+    change.kind = is ? Kind::kCreateTable : Kind::kDropTable;
+    change.column_map.clear();
+    if (!is) {
+      change.after = nullptr;
+      continue;
+    }
+    std::erase_if(pairs_, [&change](const TablePair& pair) { return pair.after == change.after; });
+    pairs_.push_back(TablePair{nullptr, change.after, {}, true});
+    change.before = nullptr;
+  }
+  std::stable_sort(schema_changes_.begin(), schema_changes_.end(),
+                   [](const SchemaChange& a, const SchemaChange& b) { return a.kind < b.kind; });
 }
 
 // The changed part of the new trees must be a forest; what the map needs is collected on the way.

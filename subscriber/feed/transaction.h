@@ -107,6 +107,7 @@ class Transaction {
   Status Start(const std::vector<Pgno>& pages);
   Result<bool> SchemaTouched() const;
   Status CompareTables();
+  void TellRenamesAcrossTheBorder();
   Status CheckTrees();
   Error Locate(const Error& error, const TableDef* table) const;
 

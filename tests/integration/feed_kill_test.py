@@ -1,10 +1,11 @@
 """Kills a feed again and again at random moments while its source goes on: no event lost, none doubled.
 
-  feed_kill_test.py sqlite|nats KILLS [SEED]
+  feed_kill_test.py sqlite|nats|kafka KILLS [SEED]
 
 sqlite: a consumer reads the feed's standard output and writes token and rows in one transaction; now and then it dies
         too, and the feed is begun again behind the consumer's own token.
 nats:   the feed writes to JetStream; at the end the stream is read from its first message.
+kafka:  the feed writes to Kafka topics; at the end kcat reads what is committed in them.
 """
 import json
 import os
@@ -17,6 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from feed_consumer import Consumer, Mismatch, order_of, token_of  # noqa: E402
 from feed_oracle import Writer  # noqa: E402
 from harness import log, run, until  # noqa: E402
+from kafka import Kafka, kcat  # noqa: E402
 from nats_raw import stream_messages  # noqa: E402
 
 
@@ -58,10 +60,10 @@ def checked_consumer(world, source, name):
     return Consumer(world.path(name), on_boundary)
 
 
-def kill_soon(process, dice):
+def kill_soon(process, dice, slow=1):
     """At a random moment, often while it still starts."""
     try:
-        process.wait(dice.choice([0.01, 0.03, 0.06, 0.1, 0.2]) * dice.random() * 2)
+        process.wait(dice.choice([0.01, 0.03, 0.06, 0.1, 0.2]) * dice.random() * 2 * slow)
         raise AssertionError(f"the feed ended by itself with {process.returncode}")
     except subprocess.TimeoutExpired:
         process.kill()
@@ -109,13 +111,31 @@ def sqlite_rounds(world, argv, source, kills, dice):
     return consumer
 
 
-def bus_rounds(world, argv, source, kills, dice):
+def bus_rounds(world, argv, source, kills, dice, slow=1):
     for _ in range(kills):
-        kill_soon(subprocess.Popen(argv, stderr=subprocess.DEVNULL, cwd=world.dir), dice)
+        kill_soon(subprocess.Popen(argv, stderr=subprocess.DEVNULL, cwd=world.dir), dice, slow)
     source.finish()
     ended = subprocess.run(argv + ["--once"], capture_output=True, cwd=world.dir, timeout=120, check=False)
     if ended.returncode != 0:
         raise AssertionError(f"feed: {ended.stderr.decode()}")
+
+
+def topic_messages(kafka, prefix):
+    """All committed events below a prefix, in the order of their tokens; each topic must have them in it already."""
+    listed = json.loads(kcat("-b", kafka.host, "-L", "-J").stdout)
+    messages = []
+    for topic in sorted(one["topic"] for one in listed["topics"] if one["topic"].startswith(prefix + ".")):
+        raw = kcat("-b", kafka.host, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-X",
+                   "isolation.level=read_committed", "-f", "%h %s\n").stdout
+        before = None
+        for line in raw.splitlines():
+            header, value = line.split(b" ", 1)
+            token = header.decode().removeprefix("runnel-token=")
+            if before and order_of(token) <= order_of(before):
+                raise AssertionError(f"{topic}: {token} behind {before}")
+            before = token
+            messages.append((token, json.loads(value)))
+    return sorted(messages, key=lambda message: order_of(message[0]))
 
 
 def judge(world, source, kills, messages):
@@ -147,6 +167,11 @@ def main(world):
     try:
         if sink == "sqlite":
             consumer = sqlite_rounds(world, argv, Finisher(world, source, publisher), kills, dice)
+        elif sink == "kafka":
+            kafka = Kafka(world, extra="auto.create.topics.enable=true")
+            to = f"kafka://{kafka.host}/cdc"
+            bus_rounds(world, argv + ["--to", to], Finisher(world, source, publisher), kills, dice, slow=5)
+            consumer = judge(world, source, kills, topic_messages(kafka, "cdc"))
         else:
             nats = world.nats()
             bus_rounds(world, argv + ["--to", nats.url("cdc")], Finisher(world, source, publisher), kills, dice)

@@ -38,6 +38,7 @@ class Writer:
     """One connection; step() commits once and notes the digest of what is then there."""
 
     def __init__(self, path, seed, plain=False, page_size=1024):
+        self.path = path
         self.random = random.Random(seed)
         self.plain = plain  # only what every SQL database can hold
         self.db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)

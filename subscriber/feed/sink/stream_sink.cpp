@@ -1,5 +1,6 @@
 #include "subscriber/feed/sink/stream_sink.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,15 +24,24 @@ void AppendVarint(std::string& out, uint64_t value) {
   out += static_cast<char>(value);
 }
 
-bool IsRegular(int fd) {
+// What may block a write for as long as nobody reads.
+bool MayBlock(int fd) {
   struct stat info;
-  return fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  return fstat(fd, &info) != 0 || S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode) || isatty(fd) == 1;
+}
+
+// A pipe opened once more, without waiting: whoever shares our descriptor is left alone.
+Fd Unblocked(int fd) {
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode)) return Fd();
+  std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return Fd(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
 }
 
 }  // namespace
 
 StreamSink::StreamSink(int fd, EventFormat format, std::string label)
-    : fd_(fd), format_(format), label_(std::move(label)), regular_(IsRegular(fd)) {}
+    : fd_(fd), format_(format), label_(std::move(label)), unblocked_(Unblocked(fd)), may_block_(MayBlock(fd)) {}
 
 Status StreamSink::Write(const Event& event, std::stop_token stop) {
   if (format_ == EventFormat::kProtobuf) AppendVarint(buffer_, event.value.size());
@@ -42,9 +52,10 @@ Status StreamSink::Write(const Event& event, std::stop_token stop) {
 
 Status StreamSink::Flush(std::stop_token stop) {
   size_t written = 0;
+  const int fd = unblocked_.valid() ? unblocked_.get() : fd_;
   while (written < buffer_.size()) {
     // A reader that does not read must not keep us from being stopped.
-    pollfd ready{fd_, POLLOUT, 0};
+    pollfd ready{fd, POLLOUT, 0};
     int polled = poll(&ready, 1, kStopPollMs);
     if (polled == 0) {
       if (!stop.stop_requested()) continue;
@@ -52,7 +63,8 @@ Status StreamSink::Flush(std::stop_token stop) {
       return Error(Errc::kCancelled, "write to " + label_);
     }
     size_t rest = buffer_.size() - written;
-    ssize_t n = write(fd_, buffer_.data() + written, regular_ ? rest : std::min(rest, kPipeBytes));
+    bool whole = unblocked_.valid() || !may_block_;
+    ssize_t n = write(fd, buffer_.data() + written, whole ? rest : std::min(rest, kPipeBytes));
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return ErrnoError(errno, "write to " + label_);
     written += static_cast<size_t>(n);

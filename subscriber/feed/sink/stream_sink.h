@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "ltx/base/fs.h"
 #include "subscriber/feed/sink.h"
 
 namespace runnel::feed {
@@ -24,7 +25,8 @@ class StreamSink : public Sink {
   const int fd_;
   const EventFormat format_;
   const std::string label_;
-  const bool regular_;
+  const Fd unblocked_;
+  const bool may_block_;
   std::string buffer_;
 };
 

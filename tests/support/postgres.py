@@ -1,0 +1,163 @@
+"""A PostgreSQL of its own (Debian's packages) on a free port, and a feed's consumer that writes to it through psql."""
+import base64
+import glob
+import os
+import shutil
+import subprocess
+
+import harness
+from feed_consumer import order_of, token_of
+
+TYPES = {"INTEGER": "bigint", "INT": "bigint", "REAL": "double precision", "TEXT": "text", "BLOB": "bytea"}
+
+
+def binaries():
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    if not found or not shutil.which("psql"):
+        raise harness.Skip("PostgreSQL is not installed (apt install postgresql)")
+    return found[-1]
+
+
+def as_nobody_special(argv):
+    """The server refuses to run as root."""
+    if os.getuid() != 0:
+        return argv
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
+
+
+class Postgres:
+    def __init__(self, world):
+        self.bin = binaries()
+        self.dir = world.path(world.unique("postgres"))
+        os.makedirs(self.dir)
+        os.chmod(world.dir, 0o755)
+        if os.getuid() == 0:
+            shutil.chown(self.dir, "postgres", "postgres")
+        self.port = harness.free_port()
+        data = os.path.join(self.dir, "data")
+        subprocess.run(as_nobody_special([f"{self.bin}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync",
+                                          "-E", "UTF8", "--locale=C"]), check=True, capture_output=True, cwd=self.dir)
+        self.process = world.start("postgres-server", as_nobody_special(
+            [f"{self.bin}/postgres", "-D", data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c",
+             f"unix_socket_directories={self.dir}", "-c", "fsync=off"]))
+        harness.until(lambda: self.try_query("SELECT 1") == "1", lambda: "postgres ready: " + self.process.text(), 60, 0.1)
+
+    def argv(self):
+        return ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U",
+                "postgres", "postgres"]
+
+    def try_query(self, sql):
+        ended = subprocess.run([*self.argv(), "-c", sql], capture_output=True, text=True, check=False)
+        return ended.stdout.strip() if ended.returncode == 0 else None
+
+    def query(self, sql):
+        ended = subprocess.run([*self.argv()], input=sql, capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            raise AssertionError(f"postgres: {ended.stderr[-2000:]}\n{sql[:500]}")
+        return ended.stdout
+
+
+def name(text):
+    return '"' + text.replace('"', '""') + '"'
+
+
+def literal(value, column):
+    if value is None:
+        return "NULL"
+    if column["typeName"] == "BLOB":
+        return "'\\x" + base64.b64decode(value).hex() + "'::bytea"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
+
+
+class PostgresConsumer:
+    """One transaction of the feed is one of PostgreSQL's, the token with it; constraints on keys are PostgreSQL's own."""
+
+    def __init__(self, server, on_boundary):
+        self.server, self.on_boundary = server, on_boundary
+        server.query("CREATE TABLE _feed(token text)")
+        self.shapes, self.waiting, self.at, self.boundaries, self.events = {}, [], None, 0, 0
+
+    def take(self, event):
+        assert self.at is None or order_of(token_of(event)) > order_of(self.at)
+        self.waiting.append(event)
+        if event.get("status") != "END" and event.get("source", {}).get("snapshot") != "last":
+            return
+        self.sql, self.renames = ["BEGIN;"], {}
+        for one in self.waiting:
+            self.apply(one)
+        self.settle_renames()
+        self.at = token_of(event)
+        self.sql.append(f"DELETE FROM _feed; INSERT INTO _feed VALUES('{self.at}'); COMMIT;")
+        self.server.query("\n".join(self.sql))
+        self.events += len(self.waiting)
+        self.boundaries += 1
+        self.waiting = []
+        self.on_boundary(self)
+
+    def apply(self, event):
+        if "status" in event:
+            return
+        if "tableChanges" in event:
+            for change in event["tableChanges"]:
+                if event["object"] == "table":
+                    self.apply_schema(event["objectName"], change)
+            return
+        self.settle_renames()
+        self.apply_row(event)
+
+    def settle_renames(self):
+        for final, temporary in self.renames.items():
+            self.sql.append(f"ALTER TABLE {name(temporary)} RENAME TO {name(final)};")
+        self.renames = {}
+
+    def apply_schema(self, table, change):
+        if change["type"] == "DROP":
+            self.sql.append(f"DROP TABLE {name(table)};")
+            self.shapes.pop(table)
+            return
+        shape = change["table"]
+        temporary = f"_new_{len(self.renames)}"
+        parts = [f"{name(column['name'])} {TYPES[column['typeName']]}" for column in shape["columns"]]
+        if shape["primaryKeyColumnNames"] and shape["withoutRowid"]:
+            parts.append("PRIMARY KEY(" + ",".join(map(name, shape["primaryKeyColumnNames"])) + ")")
+        self.sql.append(f"CREATE TABLE {name(temporary)}({','.join(parts)});")
+        if change["type"] == "ALTER":
+            old = change["previousName"] or table
+            values = [name(mapped["from"]) if "from" in mapped else literal(mapped["default"], column)
+                      for column, mapped in zip(shape["columns"], change["columnMap"])]
+            self.sql.append(f"INSERT INTO {name(temporary)} SELECT {','.join(values)} FROM {name(old)}; "
+                            f"DROP TABLE {name(old)};")
+            if old != table:
+                self.shapes.pop(old, None)
+        self.renames[table] = temporary
+        self.shapes[table] = shape
+
+    def apply_row(self, event):
+        table = event["source"]["table"]
+        columns = self.shapes[table]["columns"]
+        if event["op"] in "du":
+            where = " AND ".join(f"{name(c['name'])} IS NOT DISTINCT FROM {literal(event['before'][c['name']], c)}"
+                                 for c in columns)
+            # Exactly one: it fails when there is none.
+            self.sql.append(f"DO $x$ BEGIN DELETE FROM {name(table)} WHERE ctid = (SELECT ctid FROM {name(table)} WHERE "
+                            f"{where} LIMIT 1); IF NOT FOUND THEN RAISE EXCEPTION 'no such row in {table}'; END IF; "
+                            f"END $x$;")
+        if event["op"] in "cur":
+            values = ",".join(literal(event["after"][c["name"]], c) for c in columns)
+            self.sql.append(f"INSERT INTO {name(table)} VALUES({values});")
+
+    def rows(self):
+        """Every table's rows, sorted, as texts that SQLite can give as well."""
+        sql = []
+        for table in sorted(self.shapes):
+            parts = []
+            for column in self.shapes[table]["columns"]:
+                c, kind = name(column["name"]), column["typeName"]
+                text = {"TEXT": f"'t' || encode(convert_to({c}, 'UTF8'), 'hex')", "BLOB": f"'b' || encode({c}, 'hex')",
+                        "REAL": f"'r' || encode(float8send({c}), 'hex')"}.get(kind, f"'i' || {c}")
+                parts.append(f"coalesce({text}, 'null')")
+            sql.append(f"SELECT '{table}' || ',' || {chr(32) + '|| chr(44) || '.join(parts)} AS x FROM {name(table)}")
+        out = self.server.query(" UNION ALL ".join(sql) + ";") if sql else ""
+        return sorted(out.split())
