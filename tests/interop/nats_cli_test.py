@@ -37,7 +37,8 @@ class Scene:
     """A source, its publisher and a subscriber over one server."""
 
     def __init__(self, world):
-        self.world, self.nats = world, world.nats()
+        # Debian's 2.9.10 may delete the files of a stream that is made again right after it was removed.
+        self.world, self.nats = world, world.nats(binary=peer("nats-server-2.15.2", "nats-server"))
         self.operator = Operator(world, self.nats)
         self.source = world.create()
         self.app = sqlite3.connect(self.source, timeout=10, isolation_level=None)
