@@ -85,11 +85,14 @@ class DatabasePublisher {
   Status LoadTable();
   Status Start(std::stop_token stop);
   Status StartWith(const StartPlan& plan, const LogHead& head, std::stop_token stop);
-  Status RollForward(const LogHead& head, std::stop_token stop);  // database_roll_forward.cpp
   Status Adopt(const LogHead& head, std::stop_token stop);
   Status ContinueFrom(const LogHead& head, std::stop_token stop);
   Result<std::optional<WalPosition>> WalPositionOf(const LogHead& head);
   Status CompareImage(const LogHead& head, std::stop_token stop);
+  // the page table (database_table.cpp)
+  Status RollForward(const LogHead& head, std::stop_token stop);
+  Result<bool> EnsureTable(const LogHead& head, std::stop_token stop);
+
   Status PublishSnapshot(const LogHead& head, const bus::Lineage& lineage, Txid txid, std::stop_token stop);
   Status Lead(const LogHead& head, std::stop_token stop);
   Status SendImage(const ImagePin& image, LtxSpec spec, std::stop_token stop);
@@ -149,7 +152,7 @@ class DatabasePublisher {
   std::chrono::steady_clock::time_point journal_at_;  // not before
   bus::Lineage lineage_;
   bus::Epoch epoch_;
-  Txid snapshot_txid_;          // newest that a snapshot was sent for: taken, even if the log never acknowledged it
+  Txid taken_txid_;             // newest that was given out, as far as is known; the log may have lost it
   uint64_t missing_known_ = 0;  // messages missing in the log when its last snapshot was written
   bus::StreamSeq trim_checked_;
   std::chrono::steady_clock::time_point cared_at_;

@@ -46,7 +46,7 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   if (head.empty || head.position.txid == Txid()) {
     Log(Level::kWarn, "log_is_gone", {{"db", config_.name}, {"had", ToString(ledger_->position())}});
     // The snapshot before this one may have been seen by replicas although it was never acknowledged here.
-    const Txid taken = std::max(ledger_->position().txid, snapshot_txid_);
+    const Txid taken = std::max(ledger_->position().txid, taken_txid_);
     return PublishSnapshot(head, lineage_, SkipLostTxids(taken), stop);
   }
   TRY_ASSIGN(bool sent, SendBacklog(head, stop));

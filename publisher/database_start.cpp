@@ -124,7 +124,13 @@ Status DatabasePublisher::StartWith(const StartPlan& plan, const LogHead& head, 
       return ContinueFrom(head, stop);
     }
     case StartAction::kContinue: return ContinueFrom(head, stop);
-    case StartAction::kCompareFrom: return CompareImage(head, stop);
+    case StartAction::kCompareFrom: {
+      bool exact = ledger_->table().Verify();
+      if (!exact) {
+        TRY_ASSIGN(exact, EnsureTable(head, stop));
+      }
+      return exact ? CompareImage(head, stop) : Adopt(head, stop);
+    }
   }
   return Ok();
 }
@@ -169,6 +175,8 @@ Result<std::optional<WalPosition>> DatabasePublisher::WalPositionOf(const LogHea
 }
 
 Status DatabasePublisher::ContinueFrom(const LogHead& head, std::stop_token stop) {
+  TRY_ASSIGN(bool exact, EnsureTable(head, stop));
+  if (!exact) return Adopt(head, stop);  // nothing proves which pages changed
   TRY_ASSIGN(std::optional<WalPosition> at, WalPositionOf(head));
   if (at) {
     TRY_ASSIGN(bool resumed, capture_->ResumeAt(*at, ledger_->page_count()));
@@ -177,12 +185,6 @@ Status DatabasePublisher::ContinueFrom(const LogHead& head, std::stop_token stop
           {{"db", config_.name}, {"position", ToString(head.position)}, {"frame", uint64_t{at->frame}}});
       return Lead(head, stop);
     }
-  }
-  if (!ledger_->table().Verify()) {
-    // A power cut can leave the table half old: then nothing proves which pages changed.
-    Log(Level::kWarn, "page_table_damaged", {{"db", config_.name}, {"position", ToString(head.position)}});
-    ledger_.reset();
-    return Adopt(head, stop);
   }
   return CompareImage(head, stop);
 }
@@ -231,7 +233,8 @@ Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop
   LtxSpec spec;
   spec.min_txid = head.position.txid.Next();
   spec.max_txid = spec.min_txid;
-  if (table.position().txid > head.position.txid) spec.max_txid = SkipLostTxids(table.position().txid);
+  const Txid taken = std::max(table.position().txid, taken_txid_);
+  if (taken > head.position.txid) spec.max_txid = SkipLostTxids(taken);
   spec.pre_apply_checksum = head.position.checksum;
   spec.post_apply_checksum = sum;
   spec.captured_at = Now();
@@ -257,7 +260,7 @@ Status DatabasePublisher::PublishSnapshot(const LogHead& head, const bus::Lineag
   lineage_ = lineage;
   spiller_.reset();
   journal_.reset();
-  snapshot_txid_ = txid;
+  taken_txid_ = std::max(taken_txid_, txid);
   TRY(backlog_->Clear());
   ledger_ = std::make_unique<PageLedger>(std::move(table));
   TRY(sender_->Lead(head, lineage_, epoch_, Position(), stop));
@@ -308,7 +311,9 @@ Status DatabasePublisher::Lead(const LogHead& head, std::stop_token stop) {
   owner.lineage = lineage_;
   owner.epoch = epoch_.raw();
   StoreOwner(ledger_->table(), owner);
-  return Ok();
+  // After a power cut an older epoch here would read as a rival's leadership. What the table says of pages need not be
+  // durable: EnsureTable.
+  return ledger_->table().Sync();
 }
 
 }  // namespace runnel::publisher

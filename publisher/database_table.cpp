@@ -1,0 +1,185 @@
+// A page table that is not the one of the log's head: the log itself says what is missing. The table is behind when we
+// were killed between an ack and its note. After a power cut it can be a mixture of old and new, because nobody syncs
+// it on the hot path: then it is made anew from the log's newest snapshot. One pass over the log; a large LTX goes
+// through a file, because only its last chunk says that it is whole.
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "bus/find.h"
+#include "ltx/base/bytes.h"
+#include "ltx/base/fs.h"
+#include "ltx/base/log.h"
+#include "ltx/format/checksum.h"
+#include "ltx/format/decoder.h"
+#include "publisher/database.h"
+#include "publisher/table_owner.h"
+
+namespace runnel::publisher {
+namespace {
+
+constexpr std::chrono::seconds kNextWait{10};
+constexpr size_t kChangeCounterOffset = 24;
+
+// The chunks of one LTX, put together in a temporary file.
+class ChunkFile : public ltx::ByteSource {
+ public:
+  explicit ChunkFile(std::string path) : path_(std::move(path)) {}
+  ~ChunkFile() override {
+    // Left behind, it would only be overwritten by the next one.
+    [[maybe_unused]] Status removed = file_ ? RemoveFile(path_) : Ok();
+  }
+  ChunkFile(const ChunkFile&) = delete;
+  ChunkFile& operator=(const ChunkFile&) = delete;
+
+  Status Add(const bus::Chunk& chunk) {
+    if (chunk.index == 0) {
+      TRY_ASSIGN(file_, File::CreateOrTruncate(path_));
+      written_ = read_ = 0;
+    }
+    if (!file_) return Ok();  // the rest of an LTX whose beginning was not read
+    TRY(file_->WriteAt(written_, AsBytes(chunk.data)));
+    written_ += chunk.data.size();
+    return Ok();
+  }
+  bool begun() const { return file_.has_value(); }
+
+  Result<size_t> Read(MutableBytes out) override {
+    TRY_ASSIGN(size_t got, file_->ReadAt(read_, out));
+    read_ += got;
+    return got;
+  }
+
+ private:
+  const std::string path_;
+  std::optional<File> file_;
+  uint64_t written_ = 0;
+  uint64_t read_ = 0;
+};
+
+// Moves a page table over the LTX files of a log.
+class TableMover {
+ public:
+  TableMover(ltx::PageTable& table, std::string scratch) : table_(table), chunks_(std::move(scratch)) {}
+
+  // To the head, or to the end of the log if nothing leads there. Errors: kCorrupt, those of the log.
+  Status Read(bus::LogReader& reader, const LogHead& head, const std::stop_token& stop) {
+    bus::StreamSeq seq;
+    while (table_.position().txid < head.position.txid && seq < head.tail_seq) {
+      TRY_ASSIGN(bus::Message message, reader.Next(std::chrono::steady_clock::now() + kNextWait, stop));
+      seq = message.seq;
+      Result<bus::Envelope> decoded = bus::Decode(message.payload);
+      if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // what it may have held is missed at the end
+      if (!decoded.ok()) return decoded.error();
+      const bus::Header& header = decoded->header;
+      if (header.lineage == lineage_ && header.epoch < epoch_) continue;  // void: behind a takeover
+      lineage_ = header.lineage;
+      epoch_ = header.epoch;
+      TRY(Take(*decoded));
+    }
+    return Ok();
+  }
+
+  // Of the newest page 1 that was read; 0: none was.
+  uint32_t change_counter() const { return change_counter_; }
+
+ private:
+  Status Take(const bus::Envelope& envelope) {
+    if (const auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
+      for (const bus::Entry& entry : commits->entries) {
+        ltx::BytesSource source(AsBytes(entry.ltx));
+        TRY(Apply(source));
+      }
+    } else if (const auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
+      TRY(chunks_.Add(*chunk));
+      if (chunk->last && chunks_.begun()) TRY(Apply(chunks_));
+    }
+    return Ok();
+  }
+
+  Status Apply(ltx::ByteSource& source) {
+    ltx::Decoder decoder(source);
+    TRY_ASSIGN(ltx::Header header, decoder.Begin());
+    const Txid at = table_.position().txid;
+    if (header.max_txid <= at || (at == Txid() && !header.IsSnapshot())) return Ok();
+    TRY(table_.Reserve(Pgno(std::max(header.commit, uint32_t{1}))));
+    while (true) {
+      TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
+      if (!page) break;
+      table_.Set(page->pgno, ltx::PageChecksum(page->pgno, page->data), header.max_txid);
+      if (page->pgno == Pgno(1)) change_counter_ = LoadBe32(page->data.data() + kChangeCounterOffset);
+    }
+    TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
+    if (header.commit < table_.page_count()) table_.Truncate(header.commit, header.max_txid);
+    table_.SetPosition({header.max_txid, trailer.post_apply_checksum}, header.commit);
+    return Ok();
+  }
+
+  ltx::PageTable& table_;
+  ChunkFile chunks_;
+  bus::Lineage lineage_;
+  bus::Epoch epoch_;
+  uint32_t change_counter_ = 0;
+};
+
+// Trouble that says something about the log or the table, not about the way to them.
+bool LeadsNowhere(const Status& status) {
+  return !status.ok() &&
+         (status.code() == Errc::kGap || status.code() == Errc::kCorrupt || status.code() == Errc::kNotFound);
+}
+
+}  // namespace
+
+Status DatabasePublisher::RollForward(const LogHead& head, std::stop_token stop) {
+  ltx::PageTable& table = ledger_->table();
+  auto roll = [&]() -> Status {
+    TRY_ASSIGN(std::optional<bus::StreamSeq> seq, bus::FindTxid(*log_, table.position().txid.Next(), stop));
+    if (!seq) return Error(Errc::kGap, "the log no longer holds what follows " + ToString(table.position()));
+    TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{*seq}));
+    return TableMover(table, state_dir_ + "/roll-forward").Read(*reader, head, stop);
+  };
+  Status rolled = roll();
+  if (!rolled.ok() && !LeadsNowhere(rolled)) return rolled;
+  std::unique_ptr<PageLedger> old = std::move(ledger_);
+  ledger_ = std::make_unique<PageLedger>(old->TakeTable());
+  return Ok();  // whether it leads to the head is seen by EnsureTable
+}
+
+// ENSURES: true: the page table is exactly the log's head. False: nothing says which pages that image had; the table
+// is as it was.
+Result<bool> DatabasePublisher::EnsureTable(const LogHead& head, std::stop_token stop) {
+  const ltx::PageTable& damaged = ledger_->table();
+  if (damaged.position() == head.position && damaged.Verify()) return true;
+  Log(Level::kWarn, "page_table_damaged",
+      {{"db", config_.name}, {"position", ToString(damaged.position())}, {"log_position", ToString(head.position)}});
+  const std::string path = state_dir_ + "/pages.rebuilt";
+  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(path, capture_->page_size()));
+  TableMover mover(*table, state_dir_ + "/roll-forward");
+  auto read = [&]() -> Status {
+    TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_, stop, head.position.txid));
+    if (!place) return Error(Errc::kNotFound, "the log holds no snapshot");
+    TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{place->seq}));
+    return mover.Read(*reader, head, stop);
+  };
+  Status rebuilt = read();
+  if (!rebuilt.ok() && !LeadsNowhere(rebuilt)) return rebuilt.error();
+  if (!rebuilt.ok() || table->position() != head.position || !table->Verify()) {
+    TRY(RemoveFile(path));
+    return false;
+  }
+  TableOwner owner = LoadOwner(ledger_->table());
+  owner.change_counter = std::max(owner.change_counter, mover.change_counter());
+  StoreOwner(*table, owner);
+  TRY(table->Sync());
+  TRY(RenameFile(path, state_dir_ + "/pages"));
+  taken_txid_ = std::max(taken_txid_, ledger_->table().position().txid);
+  ledger_ = std::make_unique<PageLedger>(std::move(table));
+  Log(Level::kWarn, "page_table_rebuilt", {{"db", config_.name}, {"position", ToString(head.position)}});
+  return true;
+}
+
+}  // namespace runnel::publisher
