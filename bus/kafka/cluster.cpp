@@ -5,18 +5,17 @@
 namespace runnel::bus::kafka {
 namespace {
 
-constexpr int kPrefetchKbytes = 8 << 10;  // of each topic
-constexpr int kFetchBytes = 4 << 20;      // likewise
+constexpr int kFetchBytes = 4 << 20;  // of each topic
 // One fetch is on its way to a broker at a time, for all topics of a client: a topic that comes in addition waits for
 // its end.
 constexpr int kFetchWaitMs = 100;
+constexpr int kQueueBackoffVersion = 0x020200ff;  // 2.2.0
 // More topics than this go to another client: one thread decodes what one broker sends to a client.
 constexpr size_t kTopicsPerReaderMax = 100;
 
 // Logs with a producer of their own, and producers for all others.
 constexpr size_t kOwnLanesMax = 4;
 constexpr size_t kCrowdsMax = 4;
-constexpr int kCrowdRequestsMax = 5;  // more would lose the order of an idempotent producer
 constexpr uint64_t kBatchBytes = 1'000'000;
 
 Client::Properties ControlProperties() {
@@ -31,14 +30,17 @@ Client::Properties ControlProperties() {
 }
 
 Client::Properties ReaderProperties() {
-  return {{"isolation.level", "read_committed"},
-          // Never jump: a place that is gone is an error to be told.
-          {"auto.offset.reset", "error"},
-          {"allow.auto.create.topics", "false"},
-          {"fetch.error.backoff.ms", "50"},
-          {"fetch.wait.max.ms", std::to_string(kFetchWaitMs)},
-          {"fetch.message.max.bytes", std::to_string(kFetchBytes)},
-          {"queued.max.messages.kbytes", std::to_string(kPrefetchKbytes)}};
+  Client::Properties properties = {{"isolation.level", "read_committed"},
+                                   // Never jump: a place that is gone is an error to be told.
+                                   {"auto.offset.reset", "error"},
+                                   {"allow.auto.create.topics", "false"},
+                                   {"fetch.error.backoff.ms", "50"},
+                                   {"fetch.wait.max.ms", std::to_string(kFetchWaitMs)},
+                                   {"fetch.message.max.bytes", std::to_string(kFetchBytes)},
+                                   {"queued.max.messages.kbytes", std::to_string(Cluster::kPrefetchBytes / 1024)}};
+  // How long the library waits before it looks again at a queue that was full; older ones are woken (kafka_reader.cpp).
+  if (rd_kafka_version() >= kQueueBackoffVersion) properties.emplace_back("fetch.queue.backoff.ms", "10");
+  return properties;
 }
 
 Result<std::shared_ptr<Client>> MakeConsumer(const Servers& servers, Client::Properties properties, bool statistics) {
@@ -54,9 +56,11 @@ Result<std::shared_ptr<Client>> MakeConsumer(const Servers& servers, Client::Pro
 
 std::shared_ptr<Cluster> Cluster::Of(const Servers& servers, Shared* shared) {
   if (shared == nullptr) return std::make_shared<Cluster>(servers);
-  std::string key = "kafka " + servers.brokers + " " + std::to_string(servers.timeout.count());
-  for (const auto& [name, value] : servers.properties) key += "\n" + name + "=" + value;
-  return std::static_pointer_cast<Cluster>(shared->Get(key, [&] { return std::make_shared<Cluster>(servers); }));
+  Servers common = servers;
+  common.properties["client.id"] = "runnel";  // a log's own name for itself must not keep it from sharing
+  std::string key = "kafka " + common.brokers + " " + std::to_string(common.timeout.count());
+  for (const auto& [name, value] : common.properties) key += "\n" + name + "=" + value;
+  return std::static_pointer_cast<Cluster>(shared->Get(key, [&] { return std::make_shared<Cluster>(common); }));
 }
 
 Result<std::shared_ptr<Client>> Cluster::Control() {
@@ -112,7 +116,7 @@ Result<std::shared_ptr<LaneClient>> Cluster::PickLaneClient(uint64_t batch_bytes
   std::shared_ptr<LaneClient> emptiest;
   for (const std::shared_ptr<LaneClient>& client : alive) {
     if (client == nullptr) continue;
-    if (client->options().requests_max == 1) {
+    if (client->options().own) {
       ++own;
     } else if (!client->broken() && client->options().batch_bytes == batch_bytes) {
       ++crowds;
@@ -122,7 +126,7 @@ Result<std::shared_ptr<LaneClient>> Cluster::PickLaneClient(uint64_t batch_bytes
   if (own >= kOwnLanesMax && crowds >= kCrowdsMax) return emptiest;
   LaneClient::Options options;
   options.batch_bytes = std::max<uint64_t>(batch_bytes, 1);
-  options.requests_max = own < kOwnLanesMax ? 1 : kCrowdRequestsMax;
+  options.own = own < kOwnLanesMax;
   TRY_ASSIGN(std::shared_ptr<LaneClient> opened, LaneClient::Open(servers_, options));
   lane_clients_.push_back(opened);
   return opened;
@@ -159,6 +163,7 @@ std::vector<Statistic> Cluster::Statistics() {
     if (writers.back() == nullptr) continue;
     AppendStatistics("writer-" + std::to_string(++number), writers.back()->client().numbers(), statistics);
   }
+  for (Statistic& statistic : statistics) statistic.labels["brokers"] = servers_.brokers;
   return statistics;
 }
 

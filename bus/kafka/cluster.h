@@ -44,6 +44,9 @@ class Cluster : public Shared::Part {
     const std::string topic_;
   };
 
+  // Fetched ahead for each reader, at most (and one answer of the broker more).
+  static constexpr uint64_t kPrefetchBytes = 16 << 20;
+
   explicit Cluster(Servers servers) : servers_(std::move(servers)) {}
   // The cluster of these servers in what the process shares; one of its own without that.
   static std::shared_ptr<Cluster> Of(const Servers& servers, Shared* shared);

@@ -4,8 +4,8 @@
 // I2  A record that does not name the last one handed out as the one before it is a gap: something is lost, or the
 // topic was made
 //     again. The same for a place that the broker no longer has, or a topic that is gone.
-// I3  At most kPrefetchBytes are fetched ahead (and one answer of the broker, which may be as large as the largest
-// message).
+// I3  At most Cluster::kPrefetchBytes are fetched ahead (and one answer of the broker, which may be as large as the
+// largest message).
 //
 // It reads committed records only; nothing is committed to the cluster, so no consumer group and no rights on one are
 // needed.
@@ -37,6 +37,8 @@ class KafkaReader : public LogReader {
   // nullopt: nothing to hand out.
   Result<std::optional<Message>> Take(const rd_kafka_message_t& message);
   Status CheckTopicExists();
+  // Makes the library look whether there is room to fetch ahead again.
+  void WakeFetcher() const;
   Error Gap(std::string reason);
   Error AtDeadline();
 
@@ -46,6 +48,7 @@ class KafkaReader : public LogReader {
   const TopicHandle topic_;
   const QueueHandle queue_;
   bool started_ = false;
+  uint64_t taken_bytes_ = 0;                 // since the fetcher was woken
   std::optional<WallTime> not_before_;       // until the first message, when started by a time
   std::optional<RecordId> last_;             // handed out; unknown before the first
   std::optional<Error> gap_;                 // once set, every Next returns it

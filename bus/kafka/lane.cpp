@@ -15,14 +15,15 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPollWait(500);
 constexpr milliseconds kMarkerMax(10'000);
 constexpr milliseconds kLastWords(1000);
+constexpr int kRequestsMax = 5;  // more would lose the order of an idempotent producer
 // Brokers refuse larger requests (socket.request.max.bytes); a topic's own limit is smaller, and its writer keeps it.
 constexpr int kMessageBytesMax = 99'000'000;
 
 Client::Properties Properties(const LaneClient::Options& options) {
   return {{"enable.idempotence", "true"},
           {"acks", "all"},
-          {"max.in.flight", std::to_string(options.requests_max)},
-          {"linger.ms", "0"},
+          {"max.in.flight", std::to_string(kRequestsMax)},
+          {"linger.ms", "0.1"},          // so that a group becomes one request, not the first message and the rest
           {"compression.type", "none"},  // LTX pages are compressed already
           {"message.max.bytes", std::to_string(kMessageBytesMax)},
           {"batch.size", std::to_string(options.batch_bytes)},

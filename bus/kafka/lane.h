@@ -1,9 +1,9 @@
 // A log's place on a producer client, which a few logs may share: one thread of ours per client tells all of them what
 // became of their messages.
 //
-// The first logs of a process each have a client of their own, with one request on its way: under load the next batch
-// is what came meanwhile. Logs beyond that share a second set of clients with more requests on their way, so that one
-// topic's round trip does not hold up the others. So a node with any number of logs has a bounded number of producers.
+// The first logs of a process each have a client of their own, all others share a second set of clients: so a node with
+// any number of logs has a bounded number of producers. Each may have several requests on their way, so that one
+// topic's round trip does not hold up the others.
 //
 // What sharing costs: a failure that could leave a hole in one log stops the client, and all logs on it take over
 // again; and what a log has queued on a shared client cannot be taken back, so it goes out (displaced, if somebody else
@@ -37,7 +37,7 @@ class LaneClient {
  public:
   struct Options {
     uint64_t batch_bytes = 0;
-    int requests_max = 1;  // on their way to a broker
+    bool own = true;  // for one log
   };
   // No connection is made. Errors: kInvalid.
   static Result<std::shared_ptr<LaneClient>> Open(const Servers& servers, const Options& options);

@@ -12,6 +12,10 @@ using std::chrono::steady_clock;
 // How long the oldest message may be on its way, over restarts of brokers and changes of leaders, before the writer
 // gives up.
 constexpr std::chrono::seconds kAckAgeMax(30);
+// Groups on their way. While five messages of a partition are on their way, librdkafka 2 makes no further request of an
+// idempotent producer, but asks again without a pause: half a core at 1,000 messages a second (measured). So nothing is
+// given to it that it could not send at once.
+constexpr size_t kGroupsMax = 1;
 // A log that moves each time we sit down again is not ours to fix.
 constexpr int kReseatsMax = 10;
 
@@ -56,7 +60,7 @@ Status PlainWriter::Append(std::string payload, std::stop_token stop) {
     if (payloads_.empty()) oldest_since_ = steady_clock::now();
     payloads_.push_back(std::make_shared<const std::string>(std::move(payload)));
     ++appended_;
-    if (sending_) sent = SendLocked(appended_);
+    if (sending_) sent = SendPendingLocked();
   }
   if (!sent.ok()) Die(sent.error());
   return sent;
@@ -70,6 +74,16 @@ Status PlainWriter::SendLocked(uint64_t number) {
   stamp.previous = previous_;
   previous_ = stamp.id();
   return lane_->Send(stamp, payloads_[payloads_.size() - 1 - (appended_ - number)], number);
+}
+
+Status PlainWriter::SendPendingLocked() {
+  if (sent_ == appended_ || groups_.size() >= kGroupsMax) return Ok();
+  while (sent_ < appended_) {
+    TRY(SendLocked(sent_ + 1));
+    ++sent_;
+  }
+  groups_.push_back(sent_);
+  return Ok();
 }
 
 void PlainWriter::OnDelivery(const Producer::Delivery& delivery) {
@@ -86,6 +100,7 @@ void PlainWriter::OnDelivery(const Producer::Delivery& delivery) {
       oldest_since_ = steady_clock::now();
       ++acked_;
       ++acked_since_told_;
+      if (!groups_.empty() && groups_.front() <= acked_) groups_.pop_front();
       reseats_ = 0;
       last_ = RecordId{static_cast<uint64_t>(delivery.offset) + 1, place_.leadership};
       window_.Ack(1, SeqOf(delivery.offset));
@@ -108,6 +123,7 @@ void PlainWriter::OnPolled() {
       pthread_setname_np(repair_.native_handle(), "kafka-repair");
     }
     if (!repairing_) alive = CheckAgeLocked();
+    if (sending_ && alive.ok()) alive = SendPendingLocked();
   }
   if (tell) window_.Tell();
   if (!alive.ok()) Die(alive.error());
@@ -170,7 +186,9 @@ Status PlainWriter::Reseat(const std::string& symptom, std::stop_token stop) {
   base_ = seat - static_cast<Offset>(acked_) - 1;
   previous_ = last_;
   oldest_since_ = steady_clock::now();
-  for (uint64_t number = acked_ + 1; number <= appended_; ++number) TRY(SendLocked(number));
+  sent_ = acked_;
+  groups_.clear();
+  TRY(SendPendingLocked());
   sending_ = true;
   inspector_.cluster().CountReseat();
   failure_.reset();

@@ -8,6 +8,9 @@
 // acknowledged is sent once more behind it, with new stamps: what is displaced stays displaced, so nothing can count
 // twice.
 //
+// Messages go out at once while the broker keeps up; else in groups, each of what came while the ones before were on
+// their way: the batch window adapts itself to the broker, without a delay of its own.
+//
 // I1  Records go out in the order of their numbers and none is left out, also in failures: messages have no time-out of
 // their own
 //     (the writer has), a failure stops the producer (enable.gapless.guarantee), and after the first failure nothing is
@@ -52,6 +55,8 @@ class PlainWriter : public LogWriter {
  private:
   void Listen(Lane& lane);
   Status SendLocked(uint64_t number) REQUIRES_LOCK(mutex_);
+  // As one group, everything that has come since the last one, unless enough groups are on their way.
+  Status SendPendingLocked() REQUIRES_LOCK(mutex_);
   // Events of the lane: note, and return.
   void OnDelivery(const Producer::Delivery& delivery) EXCLUDES_LOCK(mutex_);
   void OnPolled() EXCLUDES_LOCK(mutex_);
@@ -71,7 +76,9 @@ class PlainWriter : public LogWriter {
   Mutex mutex_;
   bool sending_ GUARDED_BY(mutex_) = true;    // else messages are only stored
   uint64_t appended_ GUARDED_BY(mutex_) = 0;  // messages have numbers from 1
+  uint64_t sent_ GUARDED_BY(mutex_) = 0;
   uint64_t acked_ GUARDED_BY(mutex_) = 0;
+  std::deque<uint64_t> groups_ GUARDED_BY(mutex_);  // on their way: the last number of each
   uint64_t acked_since_told_ GUARDED_BY(mutex_) = 0;
   Offset base_ GUARDED_BY(mutex_);        // message n is meant for offset base_ + n
   RecordId previous_ GUARDED_BY(mutex_);  // the record sent last

@@ -20,8 +20,8 @@ Client::Properties Properties(const Endpoint& endpoint, const Producer::Options&
   Client::Properties properties = {
       {"enable.idempotence", "true"},
       {"acks", "all"},
-      {"max.in.flight", "1"},
-      {"linger.ms", "0"},
+      {"max.in.flight", "5"},
+      {"linger.ms", "0.1"},          // see lane.cpp
       {"compression.type", "none"},  // LTX pages are compressed already
       {"message.max.bytes", std::to_string(bytes_max)},
       // The topic's limit holds for a whole batch.

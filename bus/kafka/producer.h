@@ -1,7 +1,6 @@
-// A transactional librdkafka producer for one topic, with the settings that were measured to matter: idempotent, one
-// request on its way, no lingering (under load the next batch is what came meanwhile), the topic's metadata asked
-// before the first message (else that one waits up to a second). Idempotence keeps retries in order and without
-// repetition; the stamps keep strangers out.
+// A transactional librdkafka producer for one topic, with the settings that were measured to matter: idempotent, no
+// lingering, the topic's metadata asked before the first message (else that one waits up to a second). Idempotence
+// keeps retries in order and without repetition; the stamps keep strangers out.
 //
 // THREAD: Send from one thread; Poll, Flush and transactions from one thread, the same or another.
 #pragma once

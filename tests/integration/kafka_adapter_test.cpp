@@ -67,6 +67,7 @@ TEST_P(KafkaAdapter, LogsThatShareClientsLoseAndGetNothingOfEachOther) {
   std::vector<std::string> urls;
   for (Part& part : parts) {
     urls.push_back(broker_->Url(shared->FreshName()));
+    options.client_name = "test " + urls.back();  // as nodes do
     part.log = OpenKafka(urls.back(), options);
     ASSERT_TRUE(part.log->Create().ok());
     part.writer = Lead(*part.log, "marker");
@@ -75,6 +76,8 @@ TEST_P(KafkaAdapter, LogsThatShareClientsLoseAndGetNothingOfEachOther) {
     ASSERT_TRUE(reader.ok()) << reader.error().message();
     part.reader = *std::move(reader);
   }
+  // One client for questions, one for reading, eight for writing.
+  EXPECT_LE(options.shared->Statistics().size(), 2 + 10u * (1 + 8));
   constexpr int kMessages = 300;
   for (int i = 0; i < kMessages; ++i) {
     for (Part& part : parts) ASSERT_TRUE(part.writer->Append("a/" + std::to_string(i), {}).ok());

@@ -1,7 +1,7 @@
-"""A publisher is frozen in the middle of its work, a copy of its database takes over, and the publisher wakes up: it
-ends with the exit code of a fenced one, and no replica ever takes anything of it. Arguments: kinds of buses."""
+"""A publisher is frozen in the middle of its work, a promoted replica takes over, and the publisher wakes up: it ends
+with the exit code of a fenced one, and no replica ever takes anything of it. Arguments: kinds of buses."""
+import json
 import os
-import shutil
 import signal
 import sqlite3
 import sys
@@ -10,6 +10,23 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from harness import log, run, until  # noqa: E402
 
 KINDS = ("kafka-3.9.2", "kafka-3.9.2-transactional", "kafka-4.3.1", "kafka-4.3.1-transactional")
+
+
+def promote(world, bus, subscriber):
+    """The replica's image becomes a database of its own, whose publisher takes over the log."""
+    for _ in range(5):
+        head = json.loads(world.cli("status", "--json", bus).stdout)["log"]["position"]
+        subscriber.await_position(head)
+        copy = world.path(world.unique("copy") + ".db")
+        with open(copy, "wb") as f:
+            f.write(world.image(subscriber.replica))
+        successor = world.publisher(copy, bus)
+        # What the frozen one had handed to its kernel may still have arrived: then the image is not the log's head.
+        until(lambda: not successor.running() or (successor.status() or {}).get("state") == "publishing", "an end", 60)
+        if successor.running():
+            return copy, successor
+        assert successor.wait() == 3, successor.text()
+    raise AssertionError(f"nobody could take over: {successor.text()}")
 
 
 def zombie(world, kafka, name):
@@ -21,19 +38,14 @@ def zombie(world, kafka, name):
     writer = world.app(source, "ins", "rate=2000", "busy=5000", "secs=60")
     until(lambda: publisher.status()["commits"] > 500, "some commits", 30)
     publisher.kill(signal.SIGSTOP)
-    # The application has gone on for a moment before its machine is given up.
+    # The application goes on for a moment, uncaptured, before its machine is given up.
     rows = sqlite3.connect(source)
     here = rows.execute("SELECT count(*) FROM t").fetchone()[0]
     until(lambda: rows.execute("SELECT count(*) FROM t").fetchone()[0] > here + 200, "commits nobody has captured", 30)
     rows.close()
     writer.kill(signal.SIGKILL)
     writer.wait()
-
-    copy = world.path(name + "-copy.db")
-    for suffix in ("", "-wal"):
-        shutil.copy(source + suffix, copy + suffix)
-    successor = world.publisher(copy, bus)
-    successor.await_publishing(60)
+    copy, successor = promote(world, bus, subscriber)
     app = sqlite3.connect(copy, timeout=20, isolation_level=None)
     for i in range(200):
         app.execute("INSERT INTO t(a) VALUES(?)", (i,))
