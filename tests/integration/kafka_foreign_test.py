@@ -37,10 +37,10 @@ def produce(kafka, name, text, *headers):
 
 
 def read_by_others(world, kafka):
-    source = world.create("orders.db")
+    source = world.create(world.unique("orders") + ".db")
     publisher = world.publisher(source, kafka.url("orders"))
     publisher.await_publishing()
-    subscriber = world.subscriber(kafka.url("orders"), world.path("orders-replica.db"))
+    subscriber = world.subscriber(kafka.url("orders"), world.path(world.unique("orders-replica") + ".db"))
     app = sqlite3.connect(source, isolation_level=None)
     for i in range(10):
         app.execute("INSERT INTO t(a) VALUES(?)", (i,))
@@ -79,7 +79,7 @@ def refused_topics(world, kafka):
              ("short", 1, {"retention_ms": "60000"}, ["retention.ms=60000", "set it to 604800000"])]
     for name, partitions, settings, words in cases:
         kafka.create_topic("runnel." + name, partitions, **settings)
-        source = world.create(name + ".db")
+        source = world.create(world.unique(name) + ".db")
         publisher = world.publisher(source, kafka.url(name))
         assert publisher.wait(30) == 3, publisher.text()
         for word in words:
