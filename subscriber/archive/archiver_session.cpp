@@ -32,6 +32,8 @@ Status Archiver::Open(bool steal_lease) {
   if (log_ == nullptr) {
     TRY_ASSIGN(log_, bus::OpenLog(config_.bus_url, config_.bus));
   }
+  // Whatever began this session anew may have been a rival that has taken the lease.
+  if (lease_ != nullptr) TRY(lease_->Check());
   if (lease_ != nullptr && !lease_->held()) lease_.reset();
   TRY_ASSIGN(Layout layout, Layout::ForUrl(config_.archive_url));
   if (lease_ == nullptr) {

@@ -85,11 +85,17 @@ Result<uint64_t> Catalog::Sweep() {
     if (name && manifest_.Find(*name) == nullptr) nameless.push_back(info.key);
     return Ok();
   }));
+  if (nameless.empty()) return uint64_t{0};
+  // A rival that has begun meanwhile may be about to name one of them.
+  TRY_ASSIGN(LoadedManifest now, LoadManifest(store_, layout_));
+  if (now.manifest.revision != manifest_.revision) {
+    return Error(Errc::kConflict, store_.location() + ": another archiver has changed the manifest");
+  }
   for (const std::string& key : nameless) {
     Log(Level::kInfo, "nameless_object_removed", {{"db", manifest_.database}, {"object", key}});
     TRY(store_.Delete(key));
   }
-  return nameless.size();
+  return uint64_t{nameless.size()};
 }
 
 }  // namespace runnel::archive

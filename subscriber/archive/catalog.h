@@ -37,7 +37,7 @@ class Catalog {
   Status Update(const std::function<void(Manifest&)>& change);
 
   // Removes objects without a name: what killed writers left behind. REQUIRES: an Update has succeeded since Load, so
-  // that no other writer can give them a name any more. Returns how many.
+  // that no other writer can give them a name any more. Returns how many. Errors also: kConflict.
   Result<uint64_t> Sweep();
 
   const Manifest& manifest() const { return manifest_; }

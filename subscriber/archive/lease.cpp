@@ -136,6 +136,14 @@ Lease::~Lease() {
   if (!released.ok()) Log(Level::kDebug, "lease_not_released", {{"err", released.error().message()}});
 }
 
+Status Lease::Check() {
+  Result<std::string> text = store_.GetAll(options_.key, kLeaseBytesMax);
+  if (!text.ok() && text.code() != Errc::kNotFound) return text.error();
+  Result<LeaseRecord> record = text.ok() ? DecodeLease(*text) : Result<LeaseRecord>(text.error());
+  if (!record.ok() || record->owner != record_.owner) lost_.Set(true);
+  return Ok();
+}
+
 bool Lease::held() const { return !lost_.Get() && std::chrono::steady_clock::now() < good_until_.Get(); }
 
 Status Lease::Put(bool release) {

@@ -51,6 +51,9 @@ class Lease {
   // Stops renewing; lets others in, if the store can be reached.
   ~Lease();
 
+  // Asks the store whether it is still ours; if not, held() is false from then on. Errors: the store's.
+  Status Check();
+
   // False once another archiver has taken it, or when it could not be renewed in time.
   bool held() const;
 

@@ -1,6 +1,6 @@
 """The archiver killed at every named step, and at random moments, while a real publisher goes on: after each restart it
-continues without a hole, without an object that nobody names, and what it has archived stays what it was. ARGS: file | s3
-| nats, random kills (default 20), seed."""
+continues without a hole, without an object that nobody names, and what it has archived stays what it was. ARGS: file |
+s3 | nats, random kills (default 20), seed."""
 import os
 import random
 import sqlite3
@@ -8,11 +8,11 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from archive_world import (FAST, Archiver, check_archive, litestream_restore, make_store, read_manifest)  # noqa: E402
+from archive_world import FAST, Archiver, check_archive, litestream_restore, make_store, read_manifest  # noqa: E402
 from harness import log, run, until  # noqa: E402
 
-POINTS = ["archive_lease_taken", "archive_begun", "archive_opened", "archive_segment_put", "archive_level0_put",
-          "archive_objects_put", "archive_objects_named", "archive_image_written", "archive_large_written",
+POINTS = ["archive_lease_taken", "archive_begun", "archive_opened", "archive_image_written", "archive_segment_put",
+          "archive_level0_put", "archive_objects_put", "archive_objects_named", "archive_large_written",
           "archive_job_begun", "archive_job_written", "archive_job_put", "archive_job_named", "archive_condemned",
           "archive_object_deleted", "archive_deletes_forgotten"]
 # Snapshots leave the retention within seconds, so that every step of deleting is passed too.

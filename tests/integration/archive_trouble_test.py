@@ -1,6 +1,6 @@
-"""The archive's store in trouble: killed, slow, answering 500 and 503, cutting connections, refusing the credentials; and
-two archivers at once, a rival's lease, an archive of something else. The archiver says what is wrong, harms nothing, and
-continues."""
+"""The archive's store in trouble: killed, slow, answering 500 and 503, cutting connections, refusing the credentials;
+and two archivers at once, a rival's lease, an archive of something else. The archiver says what is wrong, harms
+nothing, and continues."""
 import os
 import shutil
 import socket
@@ -91,9 +91,9 @@ def s3_trouble(world, bus, writer, publisher):
     manifest = check_archive(world, store)
     assert litestream_restore(world, store) == position[17:]
     log(f"the server was killed and came back: {len(manifest['objects'])} objects, all sound")
-    wrong = cli(world, store, "archive", bus, store.url, "--once", env={"AWS_SECRET_ACCESS_KEY": "wrong"})
+    wrong = cli(world, store, "archive", bus, store.url, "--once", env={"AWS_SECRET_ACCESS_KEY": "s3cr3tno"})
     assert wrong.returncode == 2, (wrong.returncode, wrong.stderr)
-    assert "bucket" in wrong.stderr and "wrong" not in wrong.stderr.replace("wrong credentials", ""), wrong.stderr
+    assert "bucket" in wrong.stderr and "s3cr3tno" not in wrong.stderr, wrong.stderr
     log(wrong.stderr.strip().splitlines()[-1])
     absent = cli(world, store, "archive", bus, store.url.replace("bucket/", "nobucket/"), "--once")
     assert absent.returncode == 2 and "nobucket" in absent.stderr, (absent.returncode, absent.stderr)
@@ -156,7 +156,7 @@ def refusals(world, bus, writer, publisher, store):
     refused = cli(world, foreign, "archive", bus, foreign.url, "--once")
     assert refused.returncode == 3 and "no manifest" in refused.stderr, (refused.returncode, refused.stderr)
     after = {key: store.read(key) for key in store.objects() if key not in ("lease", "manifest")}
-    assert after == {key: data for key, data in before.items() if key != "manifest"}
+    assert all(after[key] == data for key, data in before.items() if key != "manifest")
     # The new history has a place of its own.
     fresh = DirStore(world)
     fresh.root = world.path("fresh")

@@ -2,7 +2,6 @@
 ours: the manifest by its format page, LTX files by the ltx tool, images by the stock Litestream."""
 import json
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -87,7 +86,8 @@ class NatsStore:
         self.fetched = 0
 
     def objects(self):
-        out = subprocess.run([*self.tool, "object", "ls", "ARCHIVE", "--names"], capture_output=True, text=True, timeout=60)
+        out = subprocess.run([*self.tool, "object", "ls", "ARCHIVE", "--names"], capture_output=True, text=True,
+                             timeout=60)
         assert out.returncode == 0, out.stderr
         return {name.strip(): name.strip() for name in out.stdout.split("\n") if "/" in name or name.strip() in
                 ("manifest", "lease")}
@@ -130,7 +130,8 @@ class Archiver(Process):
         name = world.unique("archiver")
         self.config = world.path(name + ".yml")
         with open(self.config, "w") as f:
-            f.write(f"http: 127.0.0.1:{self.port}\narchives:\n  - bus: {bus}\n    archive: {url or store.url}\n    {settings}")
+            f.write(f"http: 127.0.0.1:{self.port}\narchives:\n  - bus: {bus}\n    archive: {url or store.url}\n"
+                    f"    {settings}")
         argv = [world.runnel, "archive", "--config", self.config]
         super().__init__(world, name, argv, {**store.env, **(env or {})})
         world.processes.append(self)
@@ -185,8 +186,8 @@ def key_of(entry, kind):
 
 
 def check_archive(world, store, orphans_allowed=0):
-    """The manifest and the store say the same, nothing live has a hole behind the newest snapshots, and the ltx tool finds
-    every LTX sound. Returns the manifest."""
+    """The manifest and the store say the same, the segments have no hole that no snapshot bridges, and the ltx tool
+    finds every LTX sound. Returns the manifest."""
     manifest = read_manifest(store.read("manifest"))
     there = store.objects()
     named = {key_of(entry, store.kind): entry for entry in manifest["objects"]}
@@ -249,7 +250,3 @@ def litestream_config_url(store):
 def json_of(done):
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
-
-
-def remove(path):
-    shutil.rmtree(path, ignore_errors=True)
