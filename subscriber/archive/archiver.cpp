@@ -108,11 +108,11 @@ Status Archiver::Turn(std::stop_token stop) {
   if (!lease_->held()) return Error(Errc::kConflict, "another archiver has taken the lease of " + store_->location());
   const SteadyTime now = steady_clock::now();
   if (!pending_.empty() && now - pending_since_ >= config_.segment_interval) TRY(Flush());
-  if (now - cared_at_ >= kCareInterval) {
-    TRY(Care());
-    StartJob();
-  }
+  const bool care = now - cared_at_ >= kCareInterval;
+  if (care) TRY(Care());
+  const uint64_t jobs = stats_.jobs;
   TRY(TakeJob());
+  if (care || stats_.jobs != jobs) StartJob();  // several may be due
   if (reader_ == nullptr) TRY(Locate(stop));
   if (interruption_) {
     bus::Message message = std::move(*interruption_);

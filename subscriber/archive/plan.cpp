@@ -143,11 +143,13 @@ std::optional<Job> PlanSegments(const Manifest& manifest, CaptureTime now) {
 }
 
 std::optional<Job> PlanNext(const Manifest& manifest, const ArchiveConfig& config, CaptureTime now) {
-  for (uint8_t level = 1; level <= kLevelMax; ++level) {
+  // Rarest first: levels that are due all the time would never let a snapshot begin.
+  if (std::optional<Job> job = PlanSnapshot(manifest, config, now, false)) return job;
+  if (std::optional<Job> job = PlanSegments(manifest, now)) return job;
+  for (uint8_t level = kLevelMax; level >= 1; --level) {
     if (std::optional<Job> job = PlanLevel(manifest, config, level, now)) return job;
   }
-  if (std::optional<Job> job = PlanSnapshot(manifest, config, now, false)) return job;
-  return PlanSegments(manifest, now);
+  return std::nullopt;
 }
 
 std::vector<ObjectName> PlanRetention(const Manifest& manifest, const ArchiveConfig& config, CaptureTime now) {

@@ -41,7 +41,7 @@ std::optional<Job> PlanLevel(const Manifest& manifest, const ArchiveConfig& conf
 std::optional<Job> PlanSnapshot(const Manifest& manifest, const ArchiveConfig& config, CaptureTime now, bool asked);
 // Segments of an hour that has ended, as one.
 std::optional<Job> PlanSegments(const Manifest& manifest, CaptureTime now);
-// The most urgent of all of them.
+// The rarest of all of them that is due.
 std::optional<Job> PlanNext(const Manifest& manifest, const ArchiveConfig& config, CaptureTime now);
 
 // The fewest live level objects that lead from behind `from` to `to`, in order; kGap when nothing does.
