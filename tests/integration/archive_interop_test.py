@@ -75,7 +75,8 @@ def main(world):
     follower.stop()
     # The levels close, the lower ones are deleted.
     until(lambda: archiver.status()["deletes"] > 0, lambda: f"superseded objects are deleted: {archiver.status()}", 60)
-    for txid, moment, checksum in phases:
+    # A moment behind the newest commit does not exist for Litestream.
+    for txid, moment, checksum in phases[:-1]:
         assert litestream_restore(world, store, "-timestamp", moment) == checksum, f"-timestamp {moment}, {txid}"
     status = archiver.status()
     assert status["merges"] > 3 and status["merge_errors"] == 0 and status["errors"] == 0, status

@@ -51,7 +51,8 @@ def main(world):
                      s["captured"] == s["published"] and int(s["published"][:16], 16) > 0 and s["published"],
                      "published", 900)
     start = time.monotonic()
-    archiver = Archiver(world, bus, store, "segment-interval: 200ms\n    levels: [1s, 2s, 4s]\n    snapshot-interval: 1h\n")
+    settings = "segment-interval: 200ms\n    levels: [1s, 2s, 4s]\n    snapshot-interval: 1h\n"
+    archiver = Archiver(world, bus, store, settings)
     peak = Peak(archiver)
     archiver.await_archived(position, 900)
     log(f"{mib} MiB archived from the log in {time.monotonic() - start:.1f} s; resident at most {peak.rss:.0f} MiB, "
