@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import ROOT, Process, Skip, free_port, http_json, until  # noqa: E402
 
 PEERS = os.environ.get("RUNNEL_PEERS_DIR") or os.path.join(ROOT, ".peers")
+os.environ.pop("AWS_CA_BUNDLE", None)  # Litestream refuses to start with it
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"}
 
 
@@ -219,10 +220,8 @@ def check_archive(world, store, orphans_allowed=0):
 
 
 def litestream(store, *args, timeout=120):
-    env = {**os.environ, **store.env}
-    env.pop("AWS_CA_BUNDLE", None)  # it refuses to start with it
     return subprocess.run([peer("litestream-0.5.18", "litestream"), *args], capture_output=True, text=True,
-                          timeout=timeout, env=env)
+                          timeout=timeout, env={**os.environ, **store.env})
 
 
 def checksum_of(world, path):
