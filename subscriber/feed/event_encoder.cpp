@@ -5,6 +5,7 @@
 
 #include "subscriber/feed/debezium_encoder.h"
 #include "subscriber/feed/json_text.h"
+#include "subscriber/feed/proto_encoder.h"
 #include "subscriber/feed/text.h"
 
 namespace runnel::feed {
@@ -53,6 +54,7 @@ bool IsUtf16(Bytes text, sqlite::TextEncoding encoding) {
 }  // namespace
 
 std::unique_ptr<EventEncoder> MakeEncoder(const EncoderOptions& options) {
+  if (options.format == EventFormat::kProtobuf) return std::make_unique<ProtoEncoder>(options);
   return std::make_unique<DebeziumEncoder>(options);
 }
 

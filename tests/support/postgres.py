@@ -35,12 +35,12 @@ class Postgres:
             shutil.chown(self.dir, "postgres", "postgres")
         self.port = harness.free_port()
         data = os.path.join(self.dir, "data")
-        subprocess.run(as_nobody_special([f"{self.bin}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync",
-                                          "-E", "UTF8", "--locale=C"]), check=True, capture_output=True, cwd=self.dir)
+        made = [f"{self.bin}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        subprocess.run(as_nobody_special(made), check=True, capture_output=True, cwd=self.dir)
         self.process = world.start("postgres-server", as_nobody_special(
             [f"{self.bin}/postgres", "-D", data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c",
              f"unix_socket_directories={self.dir}", "-c", "fsync=off"]))
-        harness.until(lambda: self.try_query("SELECT 1") == "1", lambda: "postgres ready: " + self.process.text(), 60, 0.1)
+        harness.until(lambda: self.try_query("SELECT 1") == "1", lambda: "postgres: " + self.process.text(), 60, 0.1)
 
     def argv(self):
         return ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U",
@@ -72,7 +72,7 @@ def literal(value, column):
 
 
 class PostgresConsumer:
-    """One transaction of the feed is one of PostgreSQL's, the token with it; constraints on keys are PostgreSQL's own."""
+    """One transaction of the feed is one of PostgreSQL's, the token with it; keys are checked by PostgreSQL."""
 
     def __init__(self, server, on_boundary):
         self.server, self.on_boundary = server, on_boundary
@@ -155,7 +155,8 @@ class PostgresConsumer:
             parts = []
             for column in self.shapes[table]["columns"]:
                 c, kind = name(column["name"]), column["typeName"]
-                text = {"TEXT": f"'t' || encode(convert_to({c}, 'UTF8'), 'hex')", "BLOB": f"'b' || encode({c}, 'hex')",
+                text = {"TEXT": f"'t' || encode(convert_to({c}, 'UTF8'), 'hex')",
+                        "BLOB": f"'b' || encode({c}, 'hex')",
                         "REAL": f"'r' || encode(float8send({c}), 'hex')"}.get(kind, f"'i' || {c}")
                 parts.append(f"coalesce({text}, 'null')")
             sql.append(f"SELECT '{table}' || ',' || {chr(32) + '|| chr(44) || '.join(parts)} AS x FROM {name(table)}")
