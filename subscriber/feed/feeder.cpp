@@ -46,7 +46,9 @@ Status Feeder::Bootstrap(const FeedEntry& entry, const FeedState& then) {
 
 Status Feeder::OpenFeed() {
   if (feed_ != nullptr) return Ok();
-  TRY_ASSIGN(feed_, Feed::Open(image_, options_.tables));
+  Result<std::unique_ptr<Feed>> opened = Feed::Open(image_, options_.tables);
+  if (!opened.ok()) return opened.error().With("txid " + runnel::ToString(image_.position().txid));
+  feed_ = std::move(*opened);
   return Ok();
 }
 

@@ -11,13 +11,28 @@ namespace runnel::feed {
 
 using sqlite::Image;
 
+namespace {
+
+// The trees were walked as one forest: looks for the table whose tree is wrong by itself.
+Error NameTable(const Image& image, const Schema& schema, const Shortcuts& shortcuts, const Error& error) {
+  for (const TableDef& table : schema.tables) {
+    Result<PageMap> alone = PageMap::Build(image, {table.root}, shortcuts);
+    if (!alone.ok()) return alone.error().With("table " + table.name);
+  }
+  return error;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Feed>> Feed::Open(const sqlite::PageSource& source, FeedOptions options) {
   std::unique_ptr<Feed> feed(new Feed(std::move(options)));
   feed->hash_seed_ = feed->options_.hash_seed != 0 ? feed->options_.hash_seed : std::random_device()();
   TRY_ASSIGN(Image image, Image::Of(source));
   TRY_ASSIGN(feed->schema_, ReadSchema(image, nullptr));
   if (image.page_count() == 0) return feed;
-  TRY_ASSIGN(feed->map_, PageMap::Build(image, feed->schema_.Roots(), feed->options_.shortcuts));
+  Result<PageMap> map = PageMap::Build(image, feed->schema_.Roots(), feed->options_.shortcuts);
+  if (!map.ok()) return NameTable(image, feed->schema_, feed->options_.shortcuts, map.error());
+  feed->map_ = std::move(*map);
   return feed;
 }
 

@@ -35,7 +35,8 @@ class Postgres:
             shutil.chown(self.dir, "postgres", "postgres")
         self.port = harness.free_port()
         data = os.path.join(self.dir, "data")
-        made = [f"{self.bin}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        made = [f"{self.bin}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8",
+                "--locale=C"]
         subprocess.run(as_nobody_special(made), check=True, capture_output=True, cwd=self.dir)
         self.process = world.start("postgres-server", as_nobody_special(
             [f"{self.bin}/postgres", "-D", data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c",
@@ -141,9 +142,9 @@ class PostgresConsumer:
             where = " AND ".join(f"{name(c['name'])} IS NOT DISTINCT FROM {literal(event['before'][c['name']], c)}"
                                  for c in columns)
             # Exactly one: it fails when there is none.
-            self.sql.append(f"DO $x$ BEGIN DELETE FROM {name(table)} WHERE ctid = (SELECT ctid FROM {name(table)} WHERE "
-                            f"{where} LIMIT 1); IF NOT FOUND THEN RAISE EXCEPTION 'no such row in {table}'; END IF; "
-                            f"END $x$;")
+            one = f"SELECT ctid FROM {name(table)} WHERE {where} LIMIT 1"
+            self.sql.append(f"DO $x$ BEGIN DELETE FROM {name(table)} WHERE ctid = ({one}); IF NOT FOUND THEN RAISE "
+                            f"EXCEPTION 'no such row in {table}'; END IF; END $x$;")
         if event["op"] in "cur":
             values = ",".join(literal(event["after"][c["name"]], c) for c in columns)
             self.sql.append(f"INSERT INTO {name(table)} VALUES({values});")
@@ -159,6 +160,7 @@ class PostgresConsumer:
                         "BLOB": f"'b' || encode({c}, 'hex')",
                         "REAL": f"'r' || encode(float8send({c}), 'hex')"}.get(kind, f"'i' || {c}")
                 parts.append(f"coalesce({text}, 'null')")
-            sql.append(f"SELECT '{table}' || ',' || {chr(32) + '|| chr(44) || '.join(parts)} AS x FROM {name(table)}")
+            row = " || ',' || ".join(parts)
+            sql.append(f"SELECT '{table}' || ',' || {row} AS x FROM {name(table)}")
         out = self.server.query(" UNION ALL ".join(sql) + ";") if sql else ""
         return sorted(out.split())

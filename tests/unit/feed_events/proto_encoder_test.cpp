@@ -68,12 +68,12 @@ TEST_F(ProtoEncoderTest, WritesChangesThatProtocReads) {
   EXPECT_EQ(c.op(), "u");
   EXPECT_EQ(c.ts_ms(), 2000);
   ASSERT_EQ(c.before().columns_size(), 3);
-  EXPECT_EQ(c.before().columns(0).value().integer(), -7);
-  EXPECT_EQ(c.before().columns(1).value().real(), 0.5);
-  EXPECT_EQ(c.before().columns(2).value().kind_case(), pb::Value::KIND_NOT_SET);
+  EXPECT_EQ(c.before().columns(0).content().integer(), -7);
+  EXPECT_EQ(c.before().columns(1).content().real(), 0.5);
+  EXPECT_EQ(c.before().columns(2).content().kind_case(), pb::Value::KIND_NOT_SET);
   EXPECT_EQ(c.after().columns(1).name(), "v");
-  EXPECT_EQ(c.after().columns(1).value().text(), "é");
-  EXPECT_EQ(c.after().columns(2).value().blob(), "\xff\x01");
+  EXPECT_EQ(c.after().columns(1).content().text(), "é");
+  EXPECT_EQ(c.after().columns(2).content().blob(), "\xff\x01");
   EXPECT_EQ(c.source().db(), "app");
   EXPECT_EQ(c.source().table(), "people");
   EXPECT_EQ(c.source().lineage(), std::string(16, '\xab'));
@@ -83,7 +83,7 @@ TEST_F(ProtoEncoderTest, WritesChangesThatProtocReads) {
   EXPECT_EQ(c.transaction().total_order(), 3u);
   pb::Row key;
   ASSERT_TRUE(key.ParseFromArray(event.key.data(), static_cast<int>(event.key.size())));
-  EXPECT_EQ(key.columns(0).value().integer(), -7);
+  EXPECT_EQ(key.columns(0).content().integer(), -7);
 }
 
 TEST_F(ProtoEncoderTest, MarksTheLastRowOfASnapshot) {
@@ -93,8 +93,8 @@ TEST_F(ProtoEncoderTest, MarksTheLastRowOfASnapshot) {
   pb::Event last = Read(encoder_->MarkLast(event));
   EXPECT_EQ(last.change().source().snapshot(), "last");
   EXPECT_EQ(last.change().op(), "r");
-  EXPECT_EQ(last.change().after().columns(1).value().raw_text(), "\xff");
-  EXPECT_EQ(last.change().after().columns(2).value().integer(), std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(last.change().after().columns(1).content().raw_text(), "\xff");
+  EXPECT_EQ(last.change().after().columns(2).content().integer(), std::numeric_limits<int64_t>::min());
 }
 
 TEST_F(ProtoEncoderTest, WritesCommitsAndSchemas) {
