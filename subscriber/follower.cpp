@@ -124,7 +124,7 @@ Status Follower::Turn(std::stop_token stop) {
   }
   if (replica_ != nullptr) TRY(CheckStillThere());
   if (needs_heal_) return Heal(stop);
-  if (reader_ == nullptr) TRY(OpenReader());
+  if (reader_ == nullptr) TRY(OpenReader(stop));
   bool full = pending_bytes_ >= kPendingBytesMax || pending_.size() >= kPendingCommitsMax;
   if (full) return ApplyPending(stop);
   steady_clock::time_point now = steady_clock::now();

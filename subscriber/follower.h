@@ -1,7 +1,7 @@
 // One replica, kept current from one log: birth, life, waiting and death.
 //
 //   connect     open the log; attach the replica, or learn that there is none
-//   bootstrap   no replica: write the log's newest snapshot straight into a new image
+//   bootstrap   no replica: write the newest snapshot of the archive or of the log straight into a new image
 //   follow      read, admit, apply; several waiting messages become one visible commit, a current replica sees each
 //   commit resync      a gap: read again from our position; a fork, a foreign write, a new lineage: heal to the log's
 //   head in one commit stalled     the log cannot help yet: says why, keeps serving readers the last exact image, looks
@@ -28,6 +28,7 @@
 #include "ltx/base/sync.h"
 #include "subscriber/admit.h"
 #include "subscriber/applier.h"
+#include "subscriber/archive_source.h"
 #include "subscriber/chunk_source.h"
 #include "subscriber/config.h"
 #include "subscriber/heal.h"
@@ -86,7 +87,10 @@ class Follower {
   // connect and resync (follower_resync.cpp)
   Status Connect(std::stop_token stop);
   Status AttachReplica();
-  Status OpenReader();
+  Status OpenReader(std::stop_token stop);
+  // archive (follower_archive.cpp)
+  Result<std::optional<ArchiveSource>> OpenArchive(std::stop_token stop);
+  Result<bool> BootstrapFromArchive(std::optional<Txid> in_log, std::stop_token stop);
   void Resync(const std::string& why);
   Status LocateImage(std::stop_token stop);
   Status Heal(std::stop_token stop);

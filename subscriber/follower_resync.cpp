@@ -107,18 +107,24 @@ Status Follower::LocateImage(std::stop_token stop) {
   return Ok();
 }
 
-Status Follower::OpenReader() {
+Status Follower::OpenReader(std::stop_token stop) {
   reader_.reset();
   TRY_ASSIGN(bus::LogInfo info, log_->Info());
   std::optional<bus::StreamSeq> start;
   if (replica_ == nullptr) {
-    TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_));
+    TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_, stop));
     if (place) start = place->seq;
-    Status waiting = Ok();
-    if (!start)
-      waiting = Error(Errc::kNotFound, "the log holds no snapshot yet; waiting for the publisher to write one");
-    Report(FollowerState::kBootstrapping, waiting);
-  } else {
+    Report(FollowerState::kBootstrapping, Ok());
+    Result<bool> archived = BootstrapFromArchive(place ? std::optional(place->txid) : std::nullopt, stop);
+    if (!archived.ok() && !start) return archived.error();
+    if (!archived.ok())
+      Log(Level::kWarn, "archive_not_used", {{"db", config_.name}, {"err", archived.error().message()}});
+    if (replica_ == nullptr && !start) {
+      Report(FollowerState::kBootstrapping,
+             Error(Errc::kNotFound, "the log holds no snapshot yet; waiting for the publisher to write one"));
+    }
+  }
+  if (replica_ != nullptr) {
     TRY_ASSIGN(start, bus::FindTxid(*log_, stats_.applied.txid.Next()));
   }
   // The end was asked before the search, so nothing appended meanwhile is passed over.
@@ -143,7 +149,8 @@ void Follower::Resync(const std::string& why) {
 
 Status Follower::Heal(std::stop_token stop) {
   reader_.reset();
-  Healer healer(*log_, *replica_, config_.replica.path + "-runnel/heal");
+  TRY_ASSIGN(std::optional<ArchiveSource> archive, OpenArchive(stop));
+  Healer healer(*log_, *replica_, config_.replica.path + "-runnel/heal", archive ? &*archive : nullptr);
   Result<HealReport> healed = healer.ToHead(stop);
   if (!healed.ok() && healer.other_page_size()) return StartOver(healed.error().message());
   if (!healed.ok()) {
@@ -152,7 +159,8 @@ Status Follower::Heal(std::stop_token stop) {
     // The way out is the same for all: look again; the last exact image stays visible.
     return Error(Errc::kUnavailable,
                  healed.error().message() + "; the replica stays at " + ToString(stats_.applied) +
-                     " until the log holds a new snapshot (its publisher writes one with --new-lineage)");
+                     " until the log holds a new snapshot (its publisher writes one with --new-lineage), or an "
+                     "archive leads on (archive: in the configuration, or --archive)");
   }
   needs_heal_ = false;
   resynced_at_ = Txid();
@@ -165,7 +173,7 @@ Status Follower::Heal(std::stop_token stop) {
   stats_.applied = healed->position;
   stats_.applied_captured_at = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
   ++stats_.visible_commits;
-  return OpenReader();
+  return OpenReader(stop);
 }
 
 // A file cannot change its page size in place: our replica is let go and replaced by a new image as soon as its readers
@@ -241,7 +249,9 @@ Status Follower::ScrubStep(std::stop_token stop) {
     if (!mended) damaged.insert(pgno);
   }
   if (!damaged.empty()) {
-    TRY_ASSIGN(uint64_t fetched, Healer(*log_, *replica_, std::string()).RepairPages(damaged, std::move(stop)));
+    TRY_ASSIGN(std::optional<ArchiveSource> archive, OpenArchive(stop));
+    Healer healer(*log_, *replica_, std::string(), archive ? &*archive : nullptr);
+    TRY_ASSIGN(uint64_t fetched, healer.RepairPages(damaged, std::move(stop)));
     repaired += fetched;
   }
   stats_.repaired_pages += repaired;

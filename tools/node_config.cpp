@@ -168,6 +168,10 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
     if (Status parsed = NameFromUrl(replica.bus_url, replica.name); !parsed.ok())
       map.Refuse("bus", parsed.error().message());
     AddArchive(map, defaults.archive, replica.bus_url, replica.bus, settings.subscriber_archives);
+    if (map.Has("archive")) {
+      replica.archive_url = settings.subscriber_archives.back().archive_url;
+      replica.store = settings.subscriber_archives.back().store;
+    }
     settings.subscriber.replicas.push_back(std::move(replica));
   }
   for (const ConfigMap& map : root.Maps("archives")) {

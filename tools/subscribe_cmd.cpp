@@ -27,6 +27,7 @@ namespace {
 struct SubscribeOptions {
   std::string bus;
   std::string replica;
+  std::string archive;
   std::string http;
   bool force = false;
 };
@@ -86,9 +87,17 @@ Result<NodeSettings> SettingsFor(const Context& context, const SubscribeOptions&
   if (!options.bus.empty()) {
     if (options.replica.empty()) return Error(Errc::kInvalid, "subscribe BUS needs a REPLICA file too");
     TRY_ASSIGN(subscriber::ReplicaConfig replica, ReplicaFor(settings, options.bus, options.replica));
+    if (!options.archive.empty()) {
+      TRY_ASSIGN(archive::ArchiveConfig archive, ArchiveFor(settings, options.bus, options.archive));
+      replica.archive_url = archive.archive_url;
+      replica.store = archive.store;
+    }
     settings.subscriber.replicas = {std::move(replica)};
     std::erase_if(settings.subscriber_archives,
                   [&](const archive::ArchiveConfig& archive) { return archive.bus_url != options.bus; });
+  }
+  if (options.bus.empty() && !options.archive.empty()) {
+    return Error(Errc::kInvalid, "--archive belongs to subscribe BUS REPLICA; in a configuration file it is archive:");
   }
   if (settings.subscriber.replicas.empty()) {
     return Error(Errc::kInvalid,
@@ -137,6 +146,8 @@ void AddSubscribe(CLI::App& app, Context& context) {
   verb->add_option("BUS", options->bus,
                    "nats://host/NAME, tls://host/NAME or file:///dir/NAME (default: all of the configuration)");
   verb->add_option("REPLICA", options->replica, "Replica file");
+  verb->add_option("--archive", options->archive,
+                   "Archive of this bus: begin with its newest image, and catch up from it what the bus has lost");
   verb->add_option("--http", options->http, "Address of /status and /metrics, or off");
   verb->add_flag("--force", options->force, "Replace a file that is not our replica");
   verb->callback([&context, options] { context.run = [&context, options] { return Subscribe(context, *options); }; });

@@ -274,6 +274,13 @@ Result<AssembledImage> Assembler::Run(BlockFetcher& fetcher) {
 
 Result<AssembledImage> Assemble(store::ObjectStore& store, const std::vector<Piece>& pieces, ImageSink& sink,
                                 const AssembleOptions& options, std::stop_token stop) {
+  for (const Piece& piece : pieces) {
+    for (const Part& part : piece.parts) {
+      if (part.bytes >= ltx::kFileBytesMin) continue;
+      return Error(Errc::kCorrupt, piece.key + ": " + ltx::FileName(part.min_txid, part.max_txid) + " of " +
+                                       std::to_string(part.bytes) + " bytes is no LTX file");
+    }
+  }
   BlockFetcher fetcher(store, pieces, options.fetch);
   Assembler assembler(pieces, sink, options, std::move(stop));
   return assembler.Run(fetcher);

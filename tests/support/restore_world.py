@@ -1,0 +1,123 @@
+"""What tests of restores share: places for archives of every kind, a writer that remembers each image it made, and the
+judgement of restored files."""
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import free_port, peer, until  # noqa: E402
+from nats_raw import RawNats  # noqa: E402
+
+
+class Place:
+    """Where an archive lies: its URL, what the environment must say, and its files if it has any."""
+
+    def __init__(self, url, env=None, root=None):
+        self.url, self.env, self.root = url, env or {}, root
+
+
+def directory_place(world, name="archive"):
+    return Place(f"file://{world.path(name)}", root=world.path(name))
+
+
+def s3_place(world):
+    """A bucket of versitygw; its objects are files of a directory."""
+    data, port = world.path("s3"), free_port()
+    os.makedirs(os.path.join(data, "bucket"))
+    server = peer("versitygw-1.8.0", "versitygw")
+    world.start("versitygw", [server, "--port", f"127.0.0.1:{port}", "posix", data],
+                {"ROOT_ACCESS_KEY": "testkey", "ROOT_SECRET_KEY": "testsecret"})
+
+    def answers():
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+    until(answers, "the S3 server answers", 30)
+    url = f"s3://bucket/db?endpoint=http://127.0.0.1:{port}&region=us-east-1&path-style=true"
+    return Place(url, {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"},
+                 os.path.join(data, "bucket", "db"))
+
+
+def nats_place(world, binary=None):
+    """An object bucket, made the way any client makes one; Litestream wants it to be there."""
+    nats = world.nats(world.unique("store"), binary=binary)
+    answer = RawNats(nats.port).api("STREAM.CREATE.OBJ_ARCHIVE", json.dumps({
+        "name": "OBJ_ARCHIVE", "subjects": ["$O.ARCHIVE.C.>", "$O.ARCHIVE.M.>"], "retention": "limits",
+        "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "discard": "new", "max_age": 0, "storage": "file",
+        "num_replicas": 1, "allow_rollup_hdrs": True, "allow_direct": True}).encode())
+    assert "error" not in answer, answer
+    return Place(f"nats://127.0.0.1:{nats.port}/ARCHIVE")
+
+
+def run_cli(world, place, *args, timeout=300):
+    env = {**os.environ, **(place.env if place else {})}
+    return subprocess.run([world.runnel, *args], capture_output=True, text=True, timeout=timeout, env=env)
+
+
+def restore(world, place, *args, code=0, out=None):
+    """Runs runnel restore; returns (what it printed as JSON, the file)."""
+    out = out or world.path(world.unique("restored"))
+    done = run_cli(world, place, "restore", "--json", "-o", out, *args)
+    assert done.returncode == code, f"restore {args}: {done.returncode} {done.stdout}{done.stderr[-2000:]}"
+    return (json.loads(done.stdout), out) if code == 0 else (done.stderr, out)
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        for piece in iter(lambda: f.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class Recorder:
+    """Remembers what the source was at each TXID: the LTX checksum of its pages (runnel verify reads them one by one),
+    and now and then the moment at which that commit was the newest one."""
+
+    def __init__(self, world, source, publisher):
+        self.world, self.source, self.publisher = world, source, publisher
+        self.checksums, self.moments = {}, []
+
+    def record(self, moment=False):
+        """After each commit: waits until the publisher has captured it. Returns its TXID."""
+        done = self.world.cli("verify", "--json", self.source)
+        assert done.returncode == 0, done.stderr
+        checksum = json.loads(done.stdout)["checksum"]
+
+        def captured():
+            status = self.publisher.status()
+            return status and status["published"][17:] == checksum and status["published"]
+        position = until(captured, lambda: f"{checksum} published: {self.publisher.status()}", 60, 0.005)
+        txid = position[:16]
+        self.checksums[txid] = checksum
+        if moment:
+            now = time.time()
+            self.moments.append((now, txid))
+        return txid
+
+
+def timestamp(moment):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1e6):06d}Z"
+
+
+def judge(world, report, out, txid, checksum):
+    """The restored file is the image of that TXID: its own pages say so, and SQLite finds it sound."""
+    assert report["txid"] == txid and report["checksum"] == checksum, (report, txid, checksum)
+    checked = world.cli("verify", "--json", "--deep", out)
+    answer = json.loads(checked.stdout or "{}")
+    assert checked.returncode == 0 and answer["checksum"] == checksum, (txid, checksum, checked.stdout, checked.stderr)
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(out + suffix):
+            os.remove(out + suffix)
