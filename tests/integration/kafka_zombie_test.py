@@ -2,6 +2,7 @@
 with the exit code of a fenced one, and no replica ever takes anything of it. Arguments: kinds of buses."""
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -17,14 +18,17 @@ def promote(world, bus, subscriber):
     for _ in range(5):
         head = json.loads(world.cli("status", "--json", bus).stdout)["log"]["position"]
         subscriber.await_position(head)
+        subscriber.stop()
         copy = world.path(world.unique("copy") + ".db")
-        with open(copy, "wb") as f:
-            f.write(world.image(subscriber.replica))
+        for suffix in ("", "-wal"):
+            if os.path.exists(subscriber.replica + suffix):
+                shutil.copy(subscriber.replica + suffix, copy + suffix)
+        subscriber = world.subscriber(bus, subscriber.replica)
         successor = world.publisher(copy, bus)
         # What the frozen one had handed to its kernel may still have arrived: then the image is not the log's head.
         until(lambda: not successor.running() or (successor.status() or {}).get("state") == "publishing", "an end", 60)
         if successor.running():
-            return copy, successor
+            return copy, successor, subscriber
         assert successor.wait() == 3, successor.text()
     raise AssertionError(f"nobody could take over: {successor.text()}")
 
@@ -45,7 +49,7 @@ def zombie(world, kafka, name):
     rows.close()
     writer.kill(signal.SIGKILL)
     writer.wait()
-    copy, successor = promote(world, bus, subscriber)
+    copy, successor, subscriber = promote(world, bus, subscriber)
     app = sqlite3.connect(copy, timeout=20, isolation_level=None)
     for i in range(200):
         app.execute("INSERT INTO t(a) VALUES(?)", (i,))

@@ -20,7 +20,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kReadyMax(60);  // three JVMs on a loaded machine
+constexpr std::chrono::seconds kReadyMax(150);  // three JVMs on a loaded machine
 constexpr std::chrono::seconds kStopMax(30);
 constexpr int kAskMs = 10'000;
 
