@@ -163,8 +163,9 @@ Status FeedRunner::Session(std::stop_token stop) {
 // Makes sure that there is an image from which the wanted events can be told.
 Status FeedRunner::Prepare(bus::Log& log, feed::FeedImage& image, feed::Sink& sink, feed::Feeder& feeder,
                            std::stop_token stop) {
-  FeedStart start = started_ ? FeedStart() : config_.start;
   const feed::FeedState& state = image.state();
+  bool begun = started_ || (config_.start_only_new && (!image.empty() || state.delivered));
+  FeedStart start = begun ? FeedStart() : config_.start;
   if (start.kind == FeedStart::Kind::kResume && !image.empty() && !image.damaged()) return Ok();
   if (start.kind == FeedStart::Kind::kResume) {
     // No image, but perhaps a memory of what was delivered: in the state, or in the sink.

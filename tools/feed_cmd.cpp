@@ -7,14 +7,12 @@
 
 #include <CLI/CLI.hpp>
 
-#include "bus/url.h"
 #include "ltx/base/signals.h"
 #include "ltx/base/units.h"
-#include "subscriber/feed/sink/open.h"
 #include "subscriber/feed_runner.h"
 #include "tools/command.h"
+#include "tools/feed_settings.h"
 #include "tools/node_config.h"
-#include "tools/version.h"
 
 namespace runnel::tools {
 namespace {
@@ -43,32 +41,22 @@ std::string StateDirOf(const FeedOptions& options, const std::string& name) {
 Result<subscriber::FeedConfig> ConfigFor(const Context& context, const FeedOptions& options) {
   TRY_ASSIGN(NodeSettings settings, LoadSettings(context.config_file));
   TRY_ASSIGN(subscriber::ReplicaConfig replica, ReplicaFor(settings, options.bus, options.replica));
-  subscriber::FeedConfig config;
-  config.bus_url = options.bus;
-  config.name = replica.name;
-  config.bus = replica.bus;
-  config.bus.client_name = "runnel feed " + replica.name;
-  config.state_dir = StateDirOf(options, replica.name);
-  if (!options.from.empty()) {
-    TRY_ASSIGN(config.start, subscriber::ParseFeedStart(options.from));
-  }
-  config.include = options.tables;
-  config.exclude = options.exclude;
-  if (options.format != "debezium" && options.format != "protobuf") {
-    return Error(Errc::kInvalid, "--format " + options.format + ": debezium or protobuf");
-  }
-  config.format = options.format == "debezium" ? feed::EventFormat::kDebezium : feed::EventFormat::kProtobuf;
+  FeedSettings feed;
+  feed.bus_url = options.bus;
+  feed.database = replica.name;
+  feed.bus = replica.bus;
+  feed.state = StateDirOf(options, replica.name);
+  feed.from = options.from;
+  feed.tables = options.tables;
+  feed.exclude = options.exclude;
+  feed.format = options.format;
+  feed.to = options.to;
+  feed.name = options.name;
   if (!options.max_value.empty()) {
-    TRY_ASSIGN(config.value_bytes_max, ParseSize(options.max_value));
+    TRY_ASSIGN(feed.value_bytes_max, ParseSize(options.max_value));
   }
-  TRY_ASSIGN(feed::SinkTraits traits, feed::TraitsOfSink(options.to));
-  config.feed_name = !options.name.empty() ? options.name : !traits.prefix.empty() ? traits.prefix : "runnel";
-  config.version = kVersion;
-  config.keys = traits.keys;
-  config.once = options.once;
-  feed::SinkOptions sink{options.to, config.name, config.format, config.bus};
-  config.open_sink = [sink] { return feed::OpenSink(sink); };
-  return config;
+  feed.once = options.once;
+  return FeedConfigFor(feed);
 }
 
 int RunFeed(const Context& context, const FeedOptions& options) {

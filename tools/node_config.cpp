@@ -75,6 +75,26 @@ subscriber::ReplicaConfig ReadReplica(const ConfigMap& map, subscriber::ReplicaC
   return config;
 }
 
+// `feed:` of a replica.
+void AddFeed(const ConfigMap& map, const subscriber::ReplicaConfig& replica, std::vector<FeedSettings>& feeds) {
+  if (!map.Has("feed")) return;
+  ConfigMap section = map.Map("feed");
+  FeedSettings feed;
+  feed.bus_url = replica.bus_url;
+  feed.database = replica.name;
+  feed.bus = replica.bus;
+  feed.to = section.RequiredText("to");
+  feed.state = section.Text("state", replica.replica.path + "-runnel/feed");
+  feed.from = section.Text("from");
+  feed.from_only_new = true;
+  feed.tables = section.Texts("tables");
+  feed.exclude = section.Texts("exclude");
+  feed.format = section.Text("format", feed.format);
+  feed.name = section.Text("name");
+  feed.value_bytes_max = section.Size("max-value", 0);
+  feeds.push_back(std::move(feed));
+}
+
 store::StoreCredentials ReadStoreCredentials(const ConfigMap& map, store::StoreCredentials credentials) {
   if (!map.Has("archive-credentials")) return credentials;
   ConfigMap section = map.Map("archive-credentials");
@@ -172,6 +192,7 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
       replica.archive_url = settings.subscriber_archives.back().archive_url;
       replica.store = settings.subscriber_archives.back().store;
     }
+    AddFeed(map, replica, settings.feeds);
     settings.subscriber.replicas.push_back(std::move(replica));
   }
   for (const ConfigMap& map : root.Maps("archives")) {

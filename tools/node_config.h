@@ -11,6 +11,7 @@
 #include "publisher/config.h"
 #include "subscriber/archive/config.h"
 #include "subscriber/config.h"
+#include "tools/feed_settings.h"
 
 namespace runnel::tools {
 
@@ -24,6 +25,7 @@ struct NodeSettings {
   std::vector<archive::ArchiveConfig> publisher_archives;
   std::vector<archive::ArchiveConfig> subscriber_archives;
   std::vector<archive::ArchiveConfig> archives;
+  std::vector<FeedSettings> feeds;  // of replicas:, in the subscriber
   archive::ArchiveConfig archive_defaults;
 };
 

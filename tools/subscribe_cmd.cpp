@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "subscriber/node.h"
 #include "tools/archive_view.h"
 #include "tools/command.h"
+#include "tools/feed_settings.h"
 #include "tools/node_config.h"
 #include "tools/node_json.h"
 #include "tools/node_metrics.h"
@@ -95,6 +97,7 @@ Result<NodeSettings> SettingsFor(const Context& context, const SubscribeOptions&
     settings.subscriber.replicas = {std::move(replica)};
     std::erase_if(settings.subscriber_archives,
                   [&](const archive::ArchiveConfig& archive) { return archive.bus_url != options.bus; });
+    std::erase_if(settings.feeds, [&](const FeedSettings& feed) { return feed.bus_url != options.bus; });
   }
   if (options.bus.empty() && !options.archive.empty()) {
     return Error(Errc::kInvalid, "--archive belongs to subscribe BUS REPLICA; in a configuration file it is archive:");
@@ -112,6 +115,34 @@ Result<NodeSettings> SettingsFor(const Context& context, const SubscribeOptions&
   return settings;
 }
 
+// The feeds of the configuration, each on a thread of its own; what ends one is in the log and ends nothing else.
+class Feeds {
+ public:
+  // Errors: kInvalid.
+  static Result<Feeds> Make(const std::vector<FeedSettings>& settings) {
+    Feeds feeds;
+    for (const FeedSettings& one : settings) {
+      Result<subscriber::FeedConfig> config = FeedConfigFor(one);
+      if (!config.ok()) return config.error().With("feed of " + one.database);
+      feeds.runners_.push_back(std::make_unique<subscriber::FeedRunner>(std::move(*config)));
+    }
+    return feeds;
+  }
+  void Start() {
+    for (const std::unique_ptr<subscriber::FeedRunner>& runner : runners_) {
+      threads_.emplace_back([one = runner.get()](std::stop_token stop) { (void)one->Run(std::move(stop)).ok(); });
+    }
+  }
+  void Stop() {
+    for (std::jthread& thread : threads_) thread.request_stop();
+    threads_.clear();
+  }
+
+ private:
+  std::vector<std::unique_ptr<subscriber::FeedRunner>> runners_;
+  std::vector<std::jthread> threads_;
+};
+
 int Subscribe(const Context& context, const SubscribeOptions& options) {
   Result<std::unique_ptr<Signals>> signals = Signals::Install();
   if (!signals.ok()) return Fail(signals.error());
@@ -119,16 +150,20 @@ int Subscribe(const Context& context, const SubscribeOptions& options) {
   if (!settings.ok()) return Fail(settings.error());
   subscriber::Node node(settings->subscriber);
   archive::Node archives(settings->subscriber_archives);
+  Result<Feeds> feeds = Feeds::Make(settings->feeds);
+  if (!feeds.ok()) return Fail(feeds.error());
   NodeView view = ViewOf(node, *settings);
   if (!archives.empty()) AddArchives(view, archives, settings->subscriber.node_name);
   Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
   if (!server.ok()) return Fail(server.error());
   node.Start();
   archives.Start();
+  feeds->Start();
   std::vector<Reported> reported = ReportedBy(node, settings->subscriber);
   for (Reported& one : ArchivesReportedBy(archives, settings->subscriber_archives)) reported.push_back(std::move(one));
   auto reporter = std::make_unique<NodeReporter>(std::move(reported));
   Status ended = node.Wait((*signals)->stop_token());
+  feeds->Stop();
   // What ended an archiver is in the log; it is no reason for a subscriber to fail.
   (void)archives.Stop(settings->publisher.shutdown_timeout).ok();
   reporter.reset();

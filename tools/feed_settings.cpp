@@ -1,0 +1,36 @@
+#include "tools/feed_settings.h"
+
+#include "subscriber/feed/sink/open.h"
+#include "tools/version.h"
+
+namespace runnel::tools {
+
+Result<subscriber::FeedConfig> FeedConfigFor(const FeedSettings& settings) {
+  subscriber::FeedConfig config;
+  config.bus_url = settings.bus_url;
+  config.name = settings.database;
+  config.bus = settings.bus;
+  config.bus.client_name = "runnel feed " + settings.database;
+  config.state_dir = settings.state;
+  if (!settings.from.empty()) {
+    TRY_ASSIGN(config.start, subscriber::ParseFeedStart(settings.from));
+  }
+  config.start_only_new = settings.from_only_new;
+  config.include = settings.tables;
+  config.exclude = settings.exclude;
+  if (settings.format != "debezium" && settings.format != "protobuf") {
+    return Error(Errc::kInvalid, "format \"" + settings.format + "\": debezium or protobuf");
+  }
+  config.format = settings.format == "debezium" ? feed::EventFormat::kDebezium : feed::EventFormat::kProtobuf;
+  config.value_bytes_max = settings.value_bytes_max;
+  TRY_ASSIGN(feed::SinkTraits traits, feed::TraitsOfSink(settings.to));
+  config.feed_name = !settings.name.empty() ? settings.name : !traits.prefix.empty() ? traits.prefix : "runnel";
+  config.version = kVersion;
+  config.keys = traits.keys;
+  config.once = settings.once;
+  feed::SinkOptions sink{settings.to, settings.database, config.format, config.bus};
+  config.open_sink = [sink] { return feed::OpenSink(sink); };
+  return config;
+}
+
+}  // namespace runnel::tools
