@@ -224,8 +224,8 @@ TEST_P(BusConformance, ReaderWhosePlaceWasTrimmedSeesAGapAndNeverSkips) {
   CreateLog();
   std::unique_ptr<LogWriter> writer = TakeOver(log(), "marker");
   ASSERT_NE(writer, nullptr);
-  constexpr int kCount = 400;
-  std::string filler(50'000, '.');  // 20 MB: more than any reader fetches ahead
+  constexpr int kCount = 1000;
+  std::string filler(50'000, '.');  // 50 MB: more than any reader fetches ahead, and an answer on its way to it
   std::unique_ptr<LogReader> reader = Read(log(), FromEarliest{});
   for (int i = 0; i < kCount; ++i) {
     ASSERT_TRUE(Append(*writer, std::to_string(i) + filler).ok());
