@@ -229,11 +229,15 @@ TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
       Patiently(Soon(), [&] { return readers_log->Read(FromEarliest{}); });
   ASSERT_TRUE(reader.ok()) << reader.error().message();
   counter.AwaitAcked(2000, Soon());
-  const size_t leader = Leader();
-  server_->Kill9(leader);
-  counter.AwaitAcked(counter.acked() + 3000, steady_clock::now() + seconds(60));
-  ASSERT_TRUE(server_->Restart(leader).ok());
-  counter.AwaitAcked(counter.acked() + 2000, steady_clock::now() + seconds(60));
+  // Leadership may move in the moment between question and kill; then the writer notices nothing, and it is done again.
+  constexpr int kKillsMax = 4;
+  for (int kill = 0; kill < kKillsMax && counter.leaderships() < 2; ++kill) {
+    const size_t leader = Leader();
+    server_->Kill9(leader);
+    counter.AwaitAcked(counter.acked() + 3000, steady_clock::now() + seconds(60));
+    ASSERT_TRUE(server_->Restart(leader).ok());
+    counter.AwaitAcked(counter.acked() + 2000, steady_clock::now() + seconds(60));
+  }
   publisher.request_stop();
   publisher.join();
   const int count = counter.acked();
