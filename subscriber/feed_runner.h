@@ -50,7 +50,7 @@ struct FeedConfig {
   bus::OpenOptions bus;
   std::string state_dir;
   FeedStart start;
-  bool start_only_new = false;  // `start` counts only where there is no state yet
+  bool start_only_new = false;       // `start` counts only where there is no state yet
   std::vector<std::string> include;  // globs of table names; empty: all ordinary tables
   std::vector<std::string> exclude;
   feed::EventFormat format = feed::EventFormat::kDebezium;
