@@ -122,7 +122,8 @@ def spilled(world, server):
     publisher = world.publisher(source, server.url("spill"), "--config", world.path("spill.yml"))
     publisher.await_publishing(60)
     world.assert_equal(source, publisher, subscriber)
-    assert publisher.status()["backlog_bytes"] == 0
+    # While it caught up, it may have copied what was in flight there; that goes with the acknowledgements.
+    until(lambda: publisher.status()["backlog_bytes"] == 0, "the backlog is gone", 30)
 
 
 def retention(world, server):
