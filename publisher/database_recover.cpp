@@ -61,6 +61,12 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
     return CompareImage(head, stop);
   }
   Release(head.position.txid);
+  if (ledger_->position().txid < head.position.txid) {
+    // Sent before the trouble and forgotten since: it was stored only after we had read the head and rewound to it, or
+    // a spill that found no room began anew behind what is released.
+    TRY(RollForward(head, stop));
+    return ContinueFrom(head, stop);
+  }
   ledger_->Rewind(head.position.txid);
   if (ledger_->position() != head.position || ledger_->inflight_commits() != 0) {
     return Error(Errc::kRefused, config_.path + ": the log is at " + ToString(head.position) +

@@ -13,7 +13,7 @@ from nats_raw import RawNats  # noqa: E402
 
 
 def leader_of(cluster):
-    """The number of the node that leads the log's stream."""
+    """The index of the node that leads the log's stream; the servers are n1, n2 and n3."""
     def probe():
         for node in cluster.nodes:
             if node.process.running():
@@ -23,7 +23,7 @@ def leader_of(cluster):
                     continue
                 name = (info.get("cluster") or {}).get("leader", "")
                 if name:
-                    return 1 + int(name[1:])
+                    return int(name[1:])
         return None
     return until(probe, "the stream has a leader", 60, tick=0.2) - 1
 
