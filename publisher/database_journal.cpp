@@ -27,6 +27,7 @@ using std::chrono::steady_clock;
 // Copied at most before it is cleared and begun again: it is there for what is in flight, not to keep a history.
 constexpr uint64_t kJournalBytesMax = 64 << 20;
 constexpr milliseconds kJournalRetry{1000};
+constexpr milliseconds kJournalQuiet{1000};
 constexpr milliseconds kJournalFlush{5000};
 
 }  // namespace
@@ -48,7 +49,10 @@ void DatabasePublisher::StepJournal() {
     StartJournal();
     return;
   }
-  if (sender_->copying() && (!WalWaitsForBus() || stats_.backlog_bytes >= kJournalBytesMax)) sender_->CopyTo(nullptr);
+  // When all is quiet the next commit can start the WAL over without our help.
+  const bool quiet = ledger_->inflight_commits() == 0 && now - sent_at_ >= kJournalQuiet;
+  const bool done = quiet || !WalWaitsForBus() || stats_.backlog_bytes >= kJournalBytesMax;
+  if (sender_->copying() && done) sender_->CopyTo(nullptr);
   if (sender_->copying()) return;
   if (journal_last_ == Txid()) {
     journal_last_ = ledger_->position().txid;
