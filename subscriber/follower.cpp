@@ -353,6 +353,8 @@ void Follower::UpdateSnapshot() {
   {
     MutexLock lock(mutex_);
     snapshot_ = stats_;
+    // Which image the file shows is not known yet: nobody may wait for it, or take it for current.
+    if (replica_ != nullptr && !replica_->state().exact) snapshot_.applied = Position();
   }
   applied_.NotifyAll();
 }

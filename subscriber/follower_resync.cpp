@@ -70,6 +70,7 @@ Status Follower::AttachReplica() {
     Log(Level::kWarn, "replica_mended", {{"db", config_.name}, {"err", state.note}});
   Log(Level::kInfo, "replica_attached",
       {{"db", config_.name}, {"position", ToString(state.at)}, {"exact", state.exact}});
+  UpdateSnapshot();  // what was shown before does not describe this file
   return Ok();
 }
 
