@@ -9,6 +9,7 @@
 #include "ltx/base/bytes.h"
 #include "ltx/base/log.h"
 #include "ltx/base/time.h"
+#include "ltx/sqlite/db_header.h"
 #include "publisher/table_owner.h"
 
 namespace runnel::publisher {
@@ -27,7 +28,6 @@ constexpr int kCommitsPerTurnMax = 512;
 constexpr milliseconds kWaitMax{500};
 constexpr milliseconds kSnapshotInterval{20};
 constexpr milliseconds kSpillRetry{1000};
-constexpr size_t kChangeCounterOffset = 24;
 
 bus::CaptureTime Now() { return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()); }
 
@@ -206,7 +206,7 @@ Status DatabasePublisher::PublishCommits(Sender& sender, CommitFrames frames, ui
   if (commit_count > 1) ++stats_.ranges;
   auto read = [this](const PageSource& source) -> Result<Bytes> {
     TRY_ASSIGN(Bytes page, capture_->Page(source));
-    if (source.pgno == Pgno(1)) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
+    if (source.pgno == Pgno(1)) change_counter_ = sqlite::ChangeCounterOf(page);
     return page;
   };
   bus::Origin origin = commit_count > 1 ? bus::Origin::kRange : bus::Origin::kCommit;

@@ -12,6 +12,7 @@
 #include "ltx/base/log.h"
 #include "ltx/base/progress.h"
 #include "ltx/format/checksum.h"
+#include "ltx/sqlite/db_header.h"
 #include "publisher/database.h"
 #include "publisher/table_owner.h"
 
@@ -20,7 +21,6 @@ namespace {
 
 // How far back from the log's tail its last commit is looked for.
 constexpr uint32_t kTailStepsMax = 10000;
-constexpr size_t kChangeCounterOffset = 24;
 // A small image is sent before anybody wonders.
 constexpr uint32_t kProgressPages = 4096;
 
@@ -150,7 +150,7 @@ Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
     Checksum checksum = ltx::PageChecksum(pgno, page);
     table->Set(pgno, checksum, head.position.txid);
     sum = sum.Toggle(checksum);
-    if (raw == 1) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
+    if (raw == 1) change_counter_ = sqlite::ChangeCounterOf(page);
   }
   if (sum != head.position.checksum) {
     return Error(Errc::kRefused,
@@ -211,7 +211,7 @@ Status DatabasePublisher::CompareImage(const LogHead& head, std::stop_token stop
     if (raw > table.page_count() || known.checksum != checksum || known.txid > head.position.txid) {
       changed.pages.push_back({pgno, 0});
     }
-    if (raw == 1) counter = LoadBe32(page.data() + kChangeCounterOffset);
+    if (raw == 1) counter = sqlite::ChangeCounterOf(page);
   }
   bool same = changed.pages.empty() && image.page_count == table.page_count() && table.position() == head.position;
   if (!same) {
@@ -296,7 +296,7 @@ Status DatabasePublisher::SendImage(const ImagePin& image, LtxSpec spec, std::st
     TRY(capture_->ReadImagePage(source.pgno, page));
     const uint64_t pgno = source.pgno.raw();
     if (pgno % kProgressPages == 0) progress.Set(pgno * page_size.raw());
-    if (source.pgno == Pgno(1)) change_counter_ = LoadBe32(page.data() + kChangeCounterOffset);
+    if (source.pgno == Pgno(1)) change_counter_ = sqlite::ChangeCounterOf(page);
     return Bytes(page);
   };
   TRY(PublishLtx(*sender_, spec, all, bus::Origin::kSnapshot, read, stop));

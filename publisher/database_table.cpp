@@ -16,6 +16,7 @@
 #include "ltx/base/log.h"
 #include "ltx/format/checksum.h"
 #include "ltx/format/decoder.h"
+#include "ltx/sqlite/db_header.h"
 #include "publisher/database.h"
 #include "publisher/table_owner.h"
 
@@ -23,7 +24,6 @@ namespace runnel::publisher {
 namespace {
 
 constexpr std::chrono::seconds kNextWait{10};
-constexpr size_t kChangeCounterOffset = 24;
 
 // The chunks of one LTX, put together in a temporary file.
 class ChunkFile : public ltx::ByteSource {
@@ -111,7 +111,7 @@ class TableMover {
       TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
       if (!page) break;
       table_.Set(page->pgno, ltx::PageChecksum(page->pgno, page->data), header.max_txid);
-      if (page->pgno == Pgno(1)) change_counter_ = LoadBe32(page->data.data() + kChangeCounterOffset);
+      if (page->pgno == Pgno(1)) change_counter_ = sqlite::ChangeCounterOf(page->data);
     }
     TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
     if (header.commit < table_.page_count()) table_.Truncate(header.commit, header.max_txid);

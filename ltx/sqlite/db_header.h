@@ -5,6 +5,7 @@
 //       16      2  page size, 1 means 65536
 //       20      1  reserved bytes at the end of each page
 //       21      3  payload fractions: 64, 32, 32
+//       24      4  change counter
 //       28      4  page count (not always kept)
 //       40      4  schema cookie
 //       44      4  schema format 1..4, 0 before the first table
@@ -35,6 +36,9 @@ struct DbHeader {
   bool auto_vacuum = false;
   bool incremental_vacuum = false;
 };
+
+// Rises with every commit that writes page 1. REQUIRES: page1 holds the header.
+inline uint32_t ChangeCounterOf(Bytes page1) { return LoadBe32(page1.data() + 24); }
 
 // Errors: kCorrupt (not a SQLite database, or values no database has).
 Result<DbHeader> ParseDbHeader(Bytes page1);
