@@ -53,7 +53,7 @@ struct CaptureOptions {
   std::function<bool(Clock::time_point deadline)> drain = {};
   // How long a commit-free busy CKPT lock keeps us on slot 0 (I3); 0 switches the shield off.
   std::chrono::microseconds shield{1000};
-  std::chrono::microseconds hot_poll{200};
+  std::chrono::microseconds hot_poll{500};  // between looks at a writer that commits faster than 2,500/s
 };
 
 struct CaptureStats {
@@ -170,6 +170,7 @@ class Capture {
   bool LeaveZero(PinKind kind, Clock::time_point now);
   CheckpointFacts GatherCheckpointFacts(const sqlite::WalIndexHeader& header, Clock::time_point now) const;
   void StepCheckpoint(Clock::time_point now);
+  void MoveMark();
   uint64_t UnreleasedFrames() const;
   bool ForceFinish();
   bool FinishUnderWriteLock(Clock::time_point deadline);
@@ -224,6 +225,7 @@ class Capture {
   Clock::time_point pending_since_{};
   uint64_t pending_seen_ = 0;
   bool slack_set_ = false;
+  bool yielding_ = false;
 };
 
 }  // namespace runnel::publisher

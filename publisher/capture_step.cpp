@@ -228,7 +228,9 @@ CheckpointFacts Capture::GatherCheckpointFacts(const WalIndexHeader& header, Clo
 }
 
 void Capture::StepCheckpoint(Clock::time_point now) {
-  if (forcing_ || checkpointer_.busy()) return;
+  if (forcing_) return;
+  if (checkpointer_.asks_for_target()) return MoveMark();
+  if (checkpointer_.busy()) return;
   WalIndexHeader header;
   if (!locks_->ReadHeader(header, 20)) return;
   if (std::optional<CheckpointOutcome> outcome = checkpointer_.Take()) {
@@ -245,15 +247,25 @@ void Capture::StepCheckpoint(Clock::time_point now) {
     }
   }
   if (checkpoint_policy_.Decide(GatherCheckpointFacts(header, now)) != CheckpointAction::kStart) return;
-  if (pins_.pin().kind() == PinKind::kMark) Repin(hot_ ? PinKind::kMark : PinKind::kNomark);  // a fresh mark, or none
+  if (pins_.pin().kind() == PinKind::kMark && !hot_) Repin(PinKind::kNomark);
   const Pin& pin = pins_.pin();
   if (pin.slot <= 0) {
     checkpoint_policy_.Postponed(now);
     return;
   }
-  uint32_t target = pin.kind() == PinKind::kNomark ? header.max_frame : pin.mark;
-  checkpointer_.StartCheckpoint(std::min(target, header.max_frame));
+  if (pin.kind() == PinKind::kMark) {
+    checkpointer_.StartCheckpointAtMark();
+  } else {
+    checkpointer_.StartCheckpoint(header.max_frame);
+  }
   checkpoint_policy_.Started(now);
+}
+
+// Our checkpoint has the CKPT lock and waits to hear how far it may copy.
+void Capture::MoveMark() {
+  Repin(PinKind::kMark);
+  const Pin& pin = pins_.pin();
+  checkpointer_.Allow(pin.kind() == PinKind::kMark ? pin.mark : pin.mx_frame);
 }
 
 // Ends a checkpoint that a saturated writer always outruns: holds WRITE for one PASSIVE and one drain. The only moment

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ltx/base/time.h"
 #include "ltx/sqlite/wal_format.h"
 #include "publisher/capture.h"
+#include "publisher/yielding.h"
 
 namespace runnel::publisher {
 
@@ -40,6 +42,14 @@ constexpr seconds kRecent{20};
 constexpr milliseconds kPollEagerly{100};
 constexpr milliseconds kPoll{2};
 constexpr unsigned long kTimerSlackNs = 1000;
+
+void SpinPause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 bool Before(Clock::time_point then, Clock::time_point now, nanoseconds window) {
   return then != Clock::time_point{} && now - then < window;
@@ -76,15 +86,24 @@ void Capture::Wait(Clock::time_point latest) {
     ::prctl(PR_SET_TIMERSLACK, kTimerSlackNs);  // the default rounds a sleep of 15 us up to 65
     slack_set_ = true;
   }
+  if (yielding_ != hot_) {
+    yielding_ = hot_;
+    YieldToOthers(yielding_);  // only then: a writer that pauses is better served at once
+  }
   Clock::time_point now = Clock::now();
+  const bool finish = FinishLineNear(now);
+  const nanoseconds hot_poll = finish && pins_.pin().kind() == PinKind::kNomark ? kFinishPoll : options_.hot_poll;
+  // Beside a writer that never pauses there is always more to read, and each acknowledgement is an event. Taking a rest
+  // all the same makes few large messages of many small ones: every message wakes half a dozen threads, here and in the
+  // server, and each of them makes the writer's next fsync wait for a core.
+  if (hot_ && reached_end_ && !forcing_) return Pause(std::min<nanoseconds>(hot_poll, latest - now));
   WalIndexHeader header;
   if (!locks_->ReadHeader(header, 3)) return SleepFor(kTornPoll, latest);
   if (SomethingToRead(header)) {
     if (!reached_end_) SleepFor(kHeldBackPoll, latest);
     return;
   }
-  bool finish = FinishLineNear(now);
-  if (hot_) return SleepFor(finish && pins_.pin().kind() == PinKind::kNomark ? kFinishPoll : options_.hot_poll, latest);
+  if (hot_) return SleepFor(hot_poll, latest);
   if (shield_since_ != Clock::time_point{}) return SleepFor(kShieldPoll, latest);
   if (WaitForSeenWrite(now)) return;
   if (finish) return SleepFor(kFinishPoll, latest);
@@ -100,7 +119,7 @@ bool Capture::WaitForSeenWrite(Clock::time_point now) {
     return false;
   }
   if (since < kSpin) {
-    for (int i = 0; i < 20; ++i) __builtin_ia32_pause();
+    for (int i = 0; i < 20; ++i) SpinPause();
     return true;
   }
   wake_->SleepFor(since < kSoon ? kSoonPoll : since < kSync ? kSyncPoll : kSlowSyncPoll);

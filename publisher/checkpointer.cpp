@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ltx/base/check.h"
+#include "publisher/yielding.h"
 
 namespace runnel::publisher {
 namespace {
@@ -15,8 +16,12 @@ constexpr std::chrono::hours kWaitMax{1};
 
 }  // namespace
 
-Checkpointer::Checkpointer(std::unique_ptr<sqlite::LiveDb> db, std::function<void()> done)
-    : db_(std::move(db)), done_(std::move(done)), thread_([this](std::stop_token stop) { Run(std::move(stop)); }) {
+Checkpointer::Checkpointer(std::unique_ptr<sqlite::LiveDb> db, std::function<void()> done,
+                           std::chrono::milliseconds target_wait)
+    : db_(std::move(db)),
+      done_(std::move(done)),
+      target_wait_(target_wait),
+      thread_([this](std::stop_token stop) { Run(std::move(stop)); }) {
   pthread_setname_np(thread_.native_handle(), "checkpoint");
 }
 
@@ -35,7 +40,39 @@ void Checkpointer::StartCheckpoint(uint32_t target) {
   Start(Job::kCheckpoint);
 }
 
+void Checkpointer::StartCheckpointAtMark() { Start(Job::kCheckpointAtMark); }
+
 void Checkpointer::StartRecovery() { Start(Job::kRecovery); }
+
+bool Checkpointer::asks_for_target() const {
+  MutexLock lock(mutex_);
+  return asking_;
+}
+
+void Checkpointer::Allow(uint32_t target) {
+  {
+    MutexLock lock(mutex_);
+    if (!asking_) return;
+    target_ = target;
+    asking_ = false;
+  }
+  changed_.NotifyAll();
+}
+
+// 0: nobody answered.
+uint32_t Checkpointer::AskForTarget(const std::stop_token& stop) {
+  {
+    MutexLock lock(mutex_);
+    target_ = 0;
+    asking_ = true;
+  }
+  done_();
+  const Clock::time_point deadline = Clock::now() + target_wait_;
+  MutexLock lock(mutex_);
+  while (asking_ && !stop.stop_requested() && Clock::now() < deadline) changed_.WaitUntil(mutex_, stop, deadline);
+  asking_ = false;
+  return target_;
+}
 
 void Checkpointer::Start(Job job) {
   {
@@ -74,9 +111,11 @@ std::string Checkpointer::last_error() const {
   return last_error_;
 }
 
-CheckpointOutcome Checkpointer::Checkpoint(uint32_t target) {
+CheckpointOutcome Checkpointer::Checkpoint(Job job, uint32_t target, const std::stop_token& stop) {
   CheckpointOutcome outcome{.target = target};
-  Result<sqlite::CheckpointResult> result = db_->CheckpointPassive();
+  std::function<void()> locked;
+  if (job == Job::kCheckpointAtMark) locked = [&] { outcome.target = AskForTarget(stop); };
+  Result<sqlite::CheckpointResult> result = db_->CheckpointPassive(locked);
   outcome.failed = !result.ok();
   outcome.busy = result.ok() && result->busy;
   MutexLock lock(mutex_);
@@ -86,6 +125,7 @@ CheckpointOutcome Checkpointer::Checkpoint(uint32_t target) {
 }
 
 void Checkpointer::Run(std::stop_token stop) {
+  YieldToOthers(true);
   while (true) {
     Job job;
     uint32_t target;
@@ -99,8 +139,8 @@ void Checkpointer::Run(std::stop_token stop) {
       target = target_;
     }
     std::optional<CheckpointOutcome> outcome;
-    if (job == Job::kCheckpoint) {
-      outcome = Checkpoint(target);
+    if (job != Job::kRecovery) {
+      outcome = Checkpoint(job, target, stop);
     } else {
       // Any read makes SQLite recover the header; if it is not possible now, the capture asks again.
       [[maybe_unused]] Result<std::string> read = db_->QueryText("PRAGMA schema_version");

@@ -5,6 +5,7 @@
 // no reset can race with our copying, which keeps us out of SQLite's WAL-reset bug (3.7.0 to 3.51.2).
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,14 +22,22 @@ namespace runnel::publisher {
 // THREAD: one caller; it owns the worker.
 class Checkpointer {
  public:
-  // `done` is called on the worker's thread after each job.
-  Checkpointer(std::unique_ptr<sqlite::LiveDb> db, std::function<void()> done);
+  // `done` is called on the worker's thread after each job, and when a job asks for its target.
+  // `target_wait`: how long such a job waits, CKPT lock in hand, for a capture that may be busy with a large commit.
+  Checkpointer(std::unique_ptr<sqlite::LiveDb> db, std::function<void()> done,
+               std::chrono::milliseconds target_wait = std::chrono::milliseconds(5));
   ~Checkpointer();  // waits for the running job
 
   bool busy() const;
-  // REQUIRES: !busy() and no outcome to take. `target`: frames the pin allows to copy.
+  // REQUIRES of the three: !busy() and no outcome to take. `target`: frames the pin allows to copy.
   void StartCheckpoint(uint32_t target);
+  // As above under a mark that moves on only when nobody else can checkpoint: between a mark that has moved and our
+  // copying, the application's autocheckpoint would do the copying, with its fsyncs, inside a commit. The caller moves
+  // the mark when asks_for_target(), then calls Allow; if it does not in time, the old mark counts.
+  void StartCheckpointAtMark();
   void StartRecovery();
+  bool asks_for_target() const;
+  void Allow(uint32_t target);  // REQUIRES: nothing; too late, it is forgotten
   // The outcome of the checkpoint that has ended, once.
   std::optional<CheckpointOutcome> Take();
   // Waits for the running job. False: still running at the deadline.
@@ -39,18 +48,21 @@ class Checkpointer {
   std::string last_error() const;  // of the last failed checkpoint, "" after one that worked
 
  private:
-  enum class Job { kNone, kCheckpoint, kRecovery };
+  enum class Job { kNone, kCheckpoint, kCheckpointAtMark, kRecovery };
   void Run(std::stop_token stop);
   void Start(Job job);
-  CheckpointOutcome Checkpoint(uint32_t target);
+  CheckpointOutcome Checkpoint(Job job, uint32_t target, const std::stop_token& stop);
+  uint32_t AskForTarget(const std::stop_token& stop);
 
   std::unique_ptr<sqlite::LiveDb> db_;
   const std::function<void()> done_;
+  const std::chrono::milliseconds target_wait_;
 
   mutable Mutex mutex_;
   CondVar changed_;
   Job job_ GUARDED_BY(mutex_) = Job::kNone;
   uint32_t target_ GUARDED_BY(mutex_) = 0;
+  bool asking_ GUARDED_BY(mutex_) = false;
   std::optional<CheckpointOutcome> outcome_ GUARDED_BY(mutex_);
   uint64_t checkpoints_ GUARDED_BY(mutex_) = 0;
   uint64_t recoveries_ GUARDED_BY(mutex_) = 0;

@@ -67,6 +67,21 @@ Status CheckDbHeader(const std::string& path, const std::string& header) {
   return Ok();
 }
 
+// The methods of an open file with one of them watched: SQLite calls through the table a file points to, so the watch
+// is there for as long as the file points here.
+struct WatchedMethods : sqlite3_io_methods {
+  const sqlite3_io_methods* base = nullptr;
+  const std::function<void()>* checkpoint_locked = nullptr;
+};
+
+int WatchedShmLock(sqlite3_file* file, int lock, int count, int flags) {
+  const auto* watched = static_cast<const WatchedMethods*>(file->pMethods);
+  const int rc = watched->base->xShmLock(file, lock, count, flags);
+  const bool taken = rc == SQLITE_OK && flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+  if (taken && lock == kLockCheckpoint) (*watched->checkpoint_locked)();
+  return rc;
+}
+
 int Exec(sqlite3* db, const char* sql) { return sqlite3_exec(db, sql, nullptr, nullptr, nullptr); }
 
 }  // namespace
@@ -330,11 +345,21 @@ Result<std::string> LiveDb::QueryText(const char* sql) {
   return text;
 }
 
-Result<CheckpointResult> LiveDb::CheckpointPassive() {
+Result<CheckpointResult> LiveDb::CheckpointPassive(const std::function<void()>& locked) {
   CHECK(shared_ == 0 && exclusive_ == 0, "checkpoint on a connection whose raw locks are in use");
   CheckpointResult result;
+  WatchedMethods watched;
+  const sqlite3_io_methods* base = file_->pMethods;
+  if (locked) {
+    static_cast<sqlite3_io_methods&>(watched) = *base;
+    watched.xShmLock = &WatchedShmLock;
+    watched.base = base;
+    watched.checkpoint_locked = &locked;
+    file_->pMethods = &watched;
+  }
   int rc =
       sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_PASSIVE, &result.log_frames, &result.backfilled_frames);
+  file_->pMethods = base;
   if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED) {
     result.busy = true;
     return result;

@@ -96,7 +96,9 @@ class LiveDb {
   Status Execute(const char* sql);
   Result<std::string> QueryText(const char* sql);  // first column of the first row, "" if none
   // One PASSIVE checkpoint. REQUIRES: no raw lock held on this connection; pins are held by another one.
-  Result<CheckpointResult> CheckpointPassive();
+  // `locked` is called once this connection has the CKPT lock, before SQLite reads how far it may copy; it runs no SQL
+  // on this connection.
+  Result<CheckpointResult> CheckpointPassive(const std::function<void()>& locked = {});
 
  private:
   LiveDb() = default;
