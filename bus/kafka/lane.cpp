@@ -23,7 +23,8 @@ Client::Properties Properties(const LaneClient::Options& options) {
   return {{"enable.idempotence", "true"},
           {"acks", "all"},
           {"max.in.flight", std::to_string(kRequestsMax)},
-          {"linger.ms", "0.1"},          // so that a group becomes one request, not the first message and the rest
+          // The library waits in whole milliseconds: each fraction of one would be a whole one for every message.
+          {"linger.ms", "0"},
           {"compression.type", "none"},  // LTX pages are compressed already
           {"message.max.bytes", std::to_string(kMessageBytesMax)},
           {"batch.size", std::to_string(options.batch_bytes)},

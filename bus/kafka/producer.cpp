@@ -21,7 +21,7 @@ Client::Properties Properties(const Endpoint& endpoint, const Producer::Options&
       {"enable.idempotence", "true"},
       {"acks", "all"},
       {"max.in.flight", "5"},
-      {"linger.ms", "0.1"},          // see lane.cpp
+      {"linger.ms", "0"},
       {"compression.type", "none"},  // LTX pages are compressed already
       {"message.max.bytes", std::to_string(bytes_max)},
       // The topic's limit holds for a whole batch.
