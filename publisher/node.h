@@ -30,6 +30,8 @@ class Node {
   std::vector<DatabaseSnapshot> Snapshots() const;
   // Numbers of the buses the logs lie on.
   std::vector<bus::Statistic> BusStatistics() const { return shared_->Statistics(); }
+  // For others in this process who speak to the same buses.
+  const std::shared_ptr<bus::Shared>& shared() const { return shared_; }
 
  private:
   void Ended(const Status& status);

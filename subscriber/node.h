@@ -28,6 +28,8 @@ class Node {
   std::vector<FollowerSnapshot> Snapshots() const;
   // Numbers of the buses the logs lie on.
   std::vector<bus::Statistic> BusStatistics() const { return shared_->Statistics(); }
+  // For others in this process who speak to the same buses.
+  const std::shared_ptr<bus::Shared>& shared() const { return shared_; }
   // nullptr: no replica of that name.
   Follower* Find(std::string_view name);
 

@@ -95,7 +95,8 @@ int Archive(const Context& context, const ArchiveOptions& options) {
   Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
   if (!server.ok()) return Fail(server.error());
   node.Start();
-  auto reporter = std::make_unique<NodeReporter>(ArchivesReportedBy(node, settings->archives));
+  auto reporter =
+      std::make_unique<NodeReporter>(ArchivesReportedBy(node, settings->archives), std::make_shared<bus::Shared>());
   Status ended = node.Wait((*signals)->stop_token(), settings->publisher.shutdown_timeout);
   reporter.reset();
   server->reset();

@@ -44,10 +44,11 @@ struct NodeReporter::Target {
   }
 };
 
-NodeReporter::NodeReporter(std::vector<Reported> reported) {
+NodeReporter::NodeReporter(std::vector<Reported> reported, const std::shared_ptr<bus::Shared>& shared) {
   for (Reported& one : reported) {
     targets_.push_back(std::make_unique<Target>());
     targets_.back()->reported = std::move(one);
+    targets_.back()->reported.bus.shared = shared;
   }
   thread_ = std::jthread([this](std::stop_token stop) { Run(std::move(stop)); });
 }

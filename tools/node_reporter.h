@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bus/open.h"
+#include "bus/shared.h"
 #include "ltx/base/result.h"
 
 namespace runnel::tools {
@@ -28,8 +29,9 @@ struct Reported {
 
 class NodeReporter {
  public:
-  // LIFETIME: what the status functions use must outlive the reporter.
-  explicit NodeReporter(std::vector<Reported> reported);
+  // LIFETIME: what the status functions use must outlive the reporter. `shared`: what this process has in common with
+  // its buses.
+  NodeReporter(std::vector<Reported> reported, const std::shared_ptr<bus::Shared>& shared);
   // Reports once more.
   ~NodeReporter();
 

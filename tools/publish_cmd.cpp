@@ -165,7 +165,7 @@ int Publish(const Context& context, const PublishOptions& options) {
   archives.Start();
   std::vector<Reported> reported = ReportedBy(node, settings->publisher);
   for (Reported& one : ArchivesReportedBy(archives, settings->publisher_archives)) reported.push_back(std::move(one));
-  auto reporter = std::make_unique<NodeReporter>(std::move(reported));
+  auto reporter = std::make_unique<NodeReporter>(std::move(reported), node.shared());
   Status ended = node.Wait((*signals)->stop_token());
   // What ended an archiver is in the log; it is no reason for a publisher to fail.
   (void)archives.Stop(settings->publisher.shutdown_timeout).ok();

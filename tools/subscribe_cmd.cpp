@@ -161,7 +161,7 @@ int Subscribe(const Context& context, const SubscribeOptions& options) {
   feeds->Start();
   std::vector<Reported> reported = ReportedBy(node, settings->subscriber);
   for (Reported& one : ArchivesReportedBy(archives, settings->subscriber_archives)) reported.push_back(std::move(one));
-  auto reporter = std::make_unique<NodeReporter>(std::move(reported));
+  auto reporter = std::make_unique<NodeReporter>(std::move(reported), node.shared());
   Status ended = node.Wait((*signals)->stop_token());
   feeds->Stop();
   // What ended an archiver is in the log; it is no reason for a subscriber to fail.

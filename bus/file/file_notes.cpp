@@ -17,6 +17,8 @@ std::string DirOf(const std::string& log_path) { return log_path + "/notes"; }
 
 Status PutNote(const std::string& log_path, const Note& note) {
   if (!IsDatabaseName(note.key)) return Error(Errc::kInvalid, "\"" + note.key + "\" is no key for a note");
+  if (note.text.size() > kNoteBytesMax)
+    return Error(Errc::kInvalid, "a note of " + std::to_string(note.text.size()) + " bytes");
   TRY(CreateDirs(DirOf(log_path)));
   return WriteFileAtomically(DirOf(log_path) + "/" + note.key, AsBytes(note.text));
 }

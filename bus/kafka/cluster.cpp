@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bus/kafka/kafka_notes.h"
+
 namespace runnel::bus::kafka {
 namespace {
 
@@ -53,6 +55,9 @@ Result<std::shared_ptr<Client>> MakeConsumer(const Servers& servers, Client::Pro
 }
 
 }  // namespace
+
+Cluster::Cluster(Servers servers) : servers_(std::move(servers)), notes_(std::make_unique<NotesWriter>(servers_)) {}
+Cluster::~Cluster() = default;
 
 std::shared_ptr<Cluster> Cluster::Of(const Servers& servers, Shared* shared) {
   if (shared == nullptr) return std::make_shared<Cluster>(servers);

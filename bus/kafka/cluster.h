@@ -5,6 +5,7 @@
 //   readers   consumer clients for LogReaders. librdkafka has one consumer per topic and client, so a second reader of
 //   a topic
 //             is given another client; without that one is enough
+//   notes     one producer client for what nodes say of themselves (bus/kafka/kafka_notes.h), made with the first note
 //   lanes     producer clients for the writers of fencing=marker (bus/kafka/lane.h). A transactional writer has a
 //   producer of
 //             its own: Kafka fences it by that producer's name
@@ -24,6 +25,8 @@
 #include "ltx/base/sync.h"
 
 namespace runnel::bus::kafka {
+
+class NotesWriter;
 
 class Cluster : public Shared::Part {
  public:
@@ -47,7 +50,8 @@ class Cluster : public Shared::Part {
   // Fetched ahead for each reader, at most (and one answer of the broker more).
   static constexpr uint64_t kPrefetchBytes = 16 << 20;
 
-  explicit Cluster(Servers servers) : servers_(std::move(servers)) {}
+  explicit Cluster(Servers servers);
+  ~Cluster() override;
   // The cluster of these servers in what the process shares; one of its own without that.
   static std::shared_ptr<Cluster> Of(const Servers& servers, Shared* shared);
 
@@ -59,6 +63,8 @@ class Cluster : public Shared::Part {
   // A place on a producer for a topic that takes batches of so many bytes; see lane.h for who shares one. Waits for the
   // cluster. Errors: as Lane::Open.
   Result<std::unique_ptr<Lane>> LeaseLane(const std::string& topic, uint64_t topic_bytes_max) EXCLUDES_LOCK(mutex_);
+  // Writes the notes beside all logs.
+  NotesWriter& notes() { return *notes_; }
   // Held while a topic is looked at through the control client.
   std::shared_ptr<Mutex> LookLock(const std::string& topic) EXCLUDES_LOCK(mutex_);
 
@@ -77,6 +83,7 @@ class Cluster : public Shared::Part {
   const Servers servers_;
   std::atomic<uint64_t> passed_over_ = 0;
   std::atomic<uint64_t> reseats_ = 0;
+  const std::unique_ptr<NotesWriter> notes_;
   Mutex mutex_;
   std::shared_ptr<Client> control_ GUARDED_BY(mutex_);
   std::vector<Reader> readers_ GUARDED_BY(mutex_);

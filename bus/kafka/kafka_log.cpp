@@ -7,6 +7,7 @@
 #include <functional>
 #include <random>
 
+#include "bus/kafka/kafka_notes.h"
 #include "bus/kafka/kafka_reader.h"
 #include "bus/kafka/plain_writer.h"
 #include "bus/kafka/transactional_writer.h"
@@ -64,6 +65,8 @@ class KafkaLog : public Log {
                                               std::stop_token stop) override;
   Result<std::unique_ptr<LogReader>> Read(StartAt start) override;
   Status TrimBefore(StreamSeq seq) override;
+  Status PutNote(const Note& note) override;
+  Result<std::vector<Note>> Notes() override;
 
  private:
   struct View {
@@ -77,6 +80,7 @@ class KafkaLog : public Log {
   }
 
   Result<Inspector*> Control() EXCLUDES_LOCK(mutex_);
+  Result<Inspector*> NotesControl() EXCLUDES_LOCK(mutex_);
   Status RefuseDangers(const TopicFacts& facts) const;
   // The end of the log and the last record in front of it.
   Result<View> LookAtTail(Inspector& inspector) const;
@@ -100,7 +104,9 @@ class KafkaLog : public Log {
   const Endpoint endpoint_;
   const std::shared_ptr<Cluster> cluster_;
   Mutex mutex_;
-  std::unique_ptr<Inspector> inspector_ GUARDED_BY(mutex_);  // made once, then it stays
+  // Made once, then they stay.
+  std::unique_ptr<Inspector> inspector_ GUARDED_BY(mutex_);
+  std::unique_ptr<Inspector> notes_inspector_ GUARDED_BY(mutex_);
 };
 
 Result<Inspector*> KafkaLog::Control() {
@@ -109,6 +115,14 @@ Result<Inspector*> KafkaLog::Control() {
     TRY_ASSIGN(inspector_, Inspector::Make(endpoint_, cluster_));
   }
   return inspector_.get();
+}
+
+Result<Inspector*> KafkaLog::NotesControl() {
+  const MutexLock lock(mutex_);
+  if (notes_inspector_ == nullptr) {
+    TRY_ASSIGN(notes_inspector_, Inspector::Make(NotesOf(endpoint_, database_), cluster_));
+  }
+  return notes_inspector_.get();
 }
 
 Status KafkaLog::RefuseDangers(const TopicFacts& facts) const {
@@ -326,6 +340,16 @@ Status KafkaLog::TrimBefore(StreamSeq seq) {
   const Offset before = std::min(OffsetOf(std::max(seq, StreamSeq(1))), marks.end);
   if (before <= marks.low) return Ok();
   return DeleteRecordsBefore(inspector->client(), endpoint_.topic, before);
+}
+
+Status KafkaLog::PutNote(const Note& note) {
+  TRY_ASSIGN(Inspector* const inspector, NotesControl());
+  return cluster_->notes().Put(*inspector, note);
+}
+
+Result<std::vector<Note>> KafkaLog::Notes() {
+  TRY_ASSIGN(Inspector* const inspector, NotesControl());
+  return ReadNotes(*inspector);
 }
 
 }  // namespace

@@ -174,21 +174,11 @@ Status AskTopicExists(Client& client, rd_kafka_topic_t* topic) {
 
 namespace {
 
-Status TryCreateTopic(Client& client, const Endpoint& endpoint, bool with_incarnation) {
+Status TryCreateTopic(Client& client, const Endpoint& endpoint, const Client::Properties& settings) {
   std::array<char, kErrorTextBytes> text = {};
   const NewTopicHandle topic(
       rd_kafka_NewTopic_new(endpoint.topic.c_str(), 1, static_cast<int>(endpoint.replicas), text.data(), text.size()));
   if (topic == nullptr) return Error(Errc::kInvalid, fmt::format("topic {}: {}", endpoint.topic, text.data()));
-  const milliseconds retention = endpoint.retention;
-  Client::Properties settings = {{"cleanup.policy", "delete"},
-                                 {"retention.ms", std::to_string(retention.count())},
-                                 {"retention.bytes", "-1"},
-                                 {"max.message.bytes", std::to_string(endpoint.message_bytes_max)},
-                                 {"min.insync.replicas", endpoint.replicas > 1 ? "2" : "1"},
-                                 {"unclean.leader.election.enable", "false"},
-                                 // The bus's clock, not the publisher's, says when a message was stored.
-                                 {"message.timestamp.type", "LogAppendTime"}};
-  if (with_incarnation) settings.emplace_back("flush.messages", std::to_string(RandomIncarnation()));
   for (const auto& [key, value] : settings) rd_kafka_NewTopic_set_config(topic.get(), key.c_str(), value.c_str());
   rd_kafka_NewTopic_t* const asked = topic.get();
   const std::string what = "create topic " + endpoint.topic;
@@ -215,14 +205,8 @@ Status TryCreateTopic(Client& client, const Endpoint& endpoint, bool with_incarn
   }
 }
 
-}  // namespace
-
-Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint) {
-  Status created = TryCreateTopic(client, endpoint, true);
-  // Managed clusters may forbid flush.messages; a log without an incarnation of its own is better than none.
-  if (!created.ok() && created.code() == Errc::kInvalid) created = TryCreateTopic(client, endpoint, false);
-  TRY(created);
-  // Brokers learn of it one after the other.
+// Brokers learn of a new topic one after the other.
+Status AwaitTopic(Client& client, rd_kafka_topic_t* topic) {
   const SteadyTime deadline = DeadlineIn(client.timeout());
   while (true) {
     const Result<TopicFacts> facts = AskTopic(client, topic);
@@ -230,6 +214,37 @@ Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endp
     if (TimeLeft(deadline) == milliseconds(0)) return facts.error().As(Errc::kUnavailable);
     TRY(SleepUntil(DeadlineIn(kCreatedPoll), {}));
   }
+}
+
+}  // namespace
+
+Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint) {
+  const milliseconds retention = endpoint.retention;
+  Client::Properties settings = {{"cleanup.policy", "delete"},
+                                 {"retention.ms", std::to_string(retention.count())},
+                                 {"retention.bytes", "-1"},
+                                 {"max.message.bytes", std::to_string(endpoint.message_bytes_max)},
+                                 {"min.insync.replicas", endpoint.replicas > 1 ? "2" : "1"},
+                                 {"unclean.leader.election.enable", "false"},
+                                 // The bus's clock, not the publisher's, says when a message was stored.
+                                 {"message.timestamp.type", "LogAppendTime"}};
+  Client::Properties marked = settings;
+  marked.emplace_back("flush.messages", std::to_string(RandomIncarnation()));
+  Status created = TryCreateTopic(client, endpoint, marked);
+  // Managed clusters may forbid flush.messages; a log without an incarnation of its own is better than none.
+  if (!created.ok() && created.code() == Errc::kInvalid) created = TryCreateTopic(client, endpoint, settings);
+  TRY(created);
+  return AwaitTopic(client, topic);
+}
+
+Status CreateNotesTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint) {
+  // Segments small enough to be compacted before somebody has to read megabytes for a few nodes.
+  TRY(TryCreateTopic(client, endpoint,
+                     {{"cleanup.policy", "compact"},
+                      {"segment.bytes", "1048576"},
+                      {"min.cleanable.dirty.ratio", "0.1"},
+                      {"message.timestamp.type", "LogAppendTime"}}));
+  return AwaitTopic(client, topic);
 }
 
 Result<Watermarks> AskWatermarks(Client& client, const std::string& topic) {

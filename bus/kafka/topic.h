@@ -42,6 +42,9 @@ Status AskTopicExists(Client& client, rd_kafka_topic_t* topic);
 // Returns when the topic can be used. Errors: kConflict (exists), kUnavailable, kInvalid (refused by the cluster).
 Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint);
 
+// Likewise, for notes (bus/kafka/kafka_notes.h): of each key the cluster keeps the last record.
+Status CreateNotesTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint);
+
 // With an isolation level of read_committed the end is that of the last finished transaction. Errors: kNotFound,
 // kUnavailable.
 Result<Watermarks> AskWatermarks(Client& client, const std::string& topic);

@@ -5,6 +5,7 @@
 
 #include "bus/nats/jetstream.h"
 #include "bus/nats/text.h"
+#include "bus/url.h"
 
 namespace runnel::bus::nats {
 namespace {
@@ -48,6 +49,8 @@ std::vector<std::string> SubjectsIn(const json& info) {
 }  // namespace
 
 Status PutNote(Session& session, const std::string& database, const Note& note) {
+  // A key is a part of a subject: a dot or a star in it would mean something else.
+  if (!IsDatabaseName(note.key)) return Error(Errc::kInvalid, "\"" + note.key + "\" is no key for a note");
   if (note.text.size() > kNoteBytesMax)
     return Error(Errc::kInvalid, "a note of " + std::to_string(note.text.size()) + " bytes");
   Result<std::string> answer = session.Request(SubjectOf(database, note.key), note.text);

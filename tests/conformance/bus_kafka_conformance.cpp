@@ -19,7 +19,9 @@ class KafkaUnderTest : public BusUnderTest {
  public:
   KafkaUnderTest(KafkaBroker& broker, std::string name, std::string query)
       : broker_(broker), name_(std::move(name)), query_(std::move(query)) {}
-  ~KafkaUnderTest() override { (void)broker_.DeleteTopic("runnel." + name_).ok(); }
+  ~KafkaUnderTest() override {
+    for (const std::string& topic : {"runnel." + name_, "runnel-notes." + name_}) (void)broker_.DeleteTopic(topic).ok();
+  }
 
   Result<std::unique_ptr<Log>> Open() override {
     TRY_ASSIGN(const Url url, ParseUrl(broker_.Url(name_) + query_));

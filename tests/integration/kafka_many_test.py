@@ -1,7 +1,9 @@
-"""Many databases over many topics of one broker: every replica is equal, and both nodes speak to Kafka with a number of
-threads that does not grow with the databases."""
+"""Many databases over many topics of one broker: every replica is equal, both nodes speak to Kafka with a number of
+threads that does not grow with the databases, and `status` shows both."""
+import json
 import os
 import sqlite3
+import subprocess
 import sys
 import time
 import urllib.request
@@ -9,9 +11,9 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from harness import free_port, http_json, log, run, until  # noqa: E402
 
-# With one broker: 10 clients of 3 threads at most, and 8 threads for acknowledgements; 2 clients.
-PUBLISHER_THREADS_MAX = 38
-SUBSCRIBER_THREADS_MAX = 6
+# With one broker: 11 clients of 3 threads at most, and 8 threads for acknowledgements; 3 clients.
+PUBLISHER_THREADS_MAX = 41
+SUBSCRIBER_THREADS_MAX = 9
 
 
 def figures(process):
@@ -69,6 +71,13 @@ def main(world):
     # Commits may share messages, but each log has its marker, its snapshot and one message at least.
     until(lambda: sum(float(line.rsplit(" ", 1)[1]) for line in sent()) >= 3 * count,
           lambda: f"metrics count the messages: {sent()}", 30, 0.2)
+    # Nodes leave their notes in turn, for one database after the other.
+    def nodes():
+        shown = subprocess.run([world.runnel, "status", "--json", kafka.url(names[-1])], capture_output=True, text=True)
+        assert shown.returncode == 0, shown.stderr
+        answer = json.loads(shown.stdout)
+        return sorted(n["role"] for n in (answer[0] if isinstance(answer, list) else answer)["nodes"])
+    until(lambda: nodes() == ["publisher", "subscriber"], nodes, 60, 0.5)
     for process, bound in ((publisher, PUBLISHER_THREADS_MAX), (subscriber, SUBSCRIBER_THREADS_MAX)):
         threads, kafkas, rss = figures(process)
         log(f"{process.name}: {threads} threads, {kafkas} of them for Kafka, {rss} MiB, for {count} databases")
