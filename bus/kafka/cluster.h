@@ -8,7 +8,7 @@
 //   notes     one producer client for what nodes say of themselves (bus/kafka/kafka_notes.h), made with the first note
 //   lanes     producer clients for the writers of fencing=marker (bus/kafka/lane.h). A transactional writer has a
 //   producer of
-//             its own: Kafka fences it by that producer's name
+//             its own, as Kafka fences it by that producer's name: at most 16 at a time (bus/kafka/transaction_pool.h)
 //
 // THREAD: any. LIFETIME: outlives what was leased from it.
 #pragma once
@@ -21,6 +21,7 @@
 
 #include "bus/kafka/client.h"
 #include "bus/kafka/lane.h"
+#include "bus/kafka/transaction_pool.h"
 #include "bus/shared.h"
 #include "ltx/base/sync.h"
 
@@ -65,6 +66,8 @@ class Cluster : public Shared::Part {
   Result<std::unique_ptr<Lane>> LeaseLane(const std::string& topic, uint64_t topic_bytes_max) EXCLUDES_LOCK(mutex_);
   // Writes the notes beside all logs.
   NotesWriter& notes() { return *notes_; }
+  // What transactional writers share.
+  const std::shared_ptr<TransactionPool>& transactions() const { return transactions_; }
   // Held while a topic is looked at through the control client.
   std::shared_ptr<Mutex> LookLock(const std::string& topic) EXCLUDES_LOCK(mutex_);
 
@@ -84,6 +87,7 @@ class Cluster : public Shared::Part {
   std::atomic<uint64_t> passed_over_ = 0;
   std::atomic<uint64_t> reseats_ = 0;
   const std::unique_ptr<NotesWriter> notes_;
+  const std::shared_ptr<TransactionPool> transactions_ = std::make_shared<TransactionPool>();
   Mutex mutex_;
   std::shared_ptr<Client> control_ GUARDED_BY(mutex_);
   std::vector<Reader> readers_ GUARDED_BY(mutex_);

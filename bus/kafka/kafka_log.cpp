@@ -281,6 +281,7 @@ Result<std::unique_ptr<LogWriter>> KafkaLog::TakeOverByMarker(Inspector& inspect
     if (i == 1) {
       // Perhaps the open transaction of an earlier writer of the other kind lies behind the end that is visible: abort
       // it. Who may not do that (it takes rights on the transactional id) can still wait for its time-out.
+      TRY_ASSIGN(const std::unique_ptr<TransactionPool::Seat> seat, cluster_->transactions()->TakeSeat(stop));
       const Result<std::unique_ptr<Producer>> ends_transactions =
           Producer::Open(endpoint_, {topic_bytes_max, options.inflight_messages_max, options.inflight_bytes_max});
     }
@@ -297,6 +298,7 @@ Result<std::unique_ptr<LogWriter>> KafkaLog::TakeOverByTransaction(Inspector& in
   // Beginning transactions fences the present leader: asked first, so that a takeover that gives up leaves it alone.
   TRY_ASSIGN(View view, LookAtTail(inspector));
   TRY_ASSIGN(const std::optional<std::string> asked, decision(TailOf(std::move(view))));
+  TRY_ASSIGN(std::unique_ptr<TransactionPool::Seat> seat, cluster_->transactions()->TakeSeat(stop));
   std::unique_ptr<Producer> producer;
   const PlaceMarker place_marker = [&](const Stamp& stamp, const std::string& marker) {
     return PlaceMarkerInTransaction(inspector, *producer, stamp, marker, stop);
@@ -316,7 +318,7 @@ Result<std::unique_ptr<LogWriter>> KafkaLog::TakeOverByTransaction(Inspector& in
     }
     if (!place->has_value()) continue;
     return std::unique_ptr<LogWriter>(
-        std::make_unique<TransactionalWriter>(inspector, std::move(producer), **place, options));
+        std::make_unique<TransactionalWriter>(inspector, std::move(seat), std::move(producer), **place, options));
   }
   return Moving();
 }

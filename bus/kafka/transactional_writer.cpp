@@ -1,7 +1,6 @@
 #include "bus/kafka/transactional_writer.h"
 
 #include <fmt/format.h>
-#include <pthread.h>
 
 namespace runnel::bus::kafka {
 namespace {
@@ -31,21 +30,24 @@ Status AwaitVisible(Inspector& inspector, Offset last, std::stop_token stop) {
   }
 }
 
-TransactionalWriter::TransactionalWriter(Inspector& inspector, std::unique_ptr<Producer> producer, const Place& place,
+TransactionalWriter::TransactionalWriter(Inspector& inspector, std::unique_ptr<TransactionPool::Seat> seat,
+                                         std::unique_ptr<Producer> producer, const Place& place,
                                          const WriterOptions& options)
     : place_(place),
+      producer_options_(producer->options()),
       inspector_(inspector),
+      pool_(inspector.cluster().transactions()),
       window_(options, StreamSeq(place.previous.seq), inspector.endpoint().topic),
       next_(place.next),
       last_(place.previous),
+      seat_(std::move(seat)),
       producer_(std::move(producer)) {
-  thread_ = std::jthread([this](std::stop_token stop) { CommitLoop(stop); });
-  pthread_setname_np(thread_.native_handle(), "kafka-commits");
+  pool_->Add(*this);
 }
 
 TransactionalWriter::~TransactionalWriter() {
-  thread_.request_stop();
-  thread_.join();
+  stop_.request_stop();
+  pool_->Remove(*this);
 }
 
 Status TransactionalWriter::Append(std::string payload, std::stop_token stop) {
@@ -58,17 +60,14 @@ Status TransactionalWriter::Append(std::string payload, std::stop_token stop) {
     const MutexLock lock(mutex_);
     queue_.push_back(std::move(payload));
   }
-  queued_.NotifyOne();
+  pool_->Schedule(*this);
   return Ok();
 }
 
-TransactionalWriter::Batch TransactionalWriter::TakeBatch(std::stop_token stop) {
+TransactionalWriter::Batch TransactionalWriter::TakeBatch() {
   Batch batch;
   uint64_t bytes = 0;
   const MutexLock lock(mutex_);
-  while (queue_.empty()) {
-    if (!queued_.WaitUntil(mutex_, stop, NoDeadline())) return batch;
-  }
   while (!queue_.empty() && batch.size() < kBatchMessagesMax && bytes < kBatchBytesMax) {
     bytes += queue_.front().size();
     batch.push_back(std::move(queue_.front()));
@@ -77,15 +76,39 @@ TransactionalWriter::Batch TransactionalWriter::TakeBatch(std::stop_token stop) 
   return batch;
 }
 
-void TransactionalWriter::CommitLoop(std::stop_token stop) {
-  while (true) {
-    batch_ = TakeBatch(stop);
-    if (batch_.empty()) return;
-    const Status committed = CommitBatch(stop);
-    if (committed.ok()) continue;
+bool TransactionalWriter::Turn() {
+  if (dead_ || stop_.stop_requested()) return false;
+  batch_ = TakeBatch();
+  if (batch_.empty()) return false;
+  const std::stop_token stop = stop_.get_token();
+  Status committed = producer_ == nullptr ? WakeUp(stop) : Ok();
+  if (committed.ok()) committed = CommitBatch(stop);
+  if (!committed.ok()) {
+    dead_ = true;
     window_.Fail(committed.error());
-    return;
+    return false;
   }
+  const MutexLock lock(mutex_);
+  return !queue_.empty();
+}
+
+void TransactionalWriter::Rest() {
+  producer_.reset();
+  seat_.reset();
+}
+
+Status TransactionalWriter::WakeUp(std::stop_token stop) {
+  TRY_ASSIGN(seat_, pool_->TakeSeat(stop));
+  Displaced asks;
+  asks.last = last_;
+  asks.leadership = place_.leadership;
+  asks.ours_in_log = last_.leadership == place_.leadership;
+  asks.symptom = fmt::format("topic {}: going on after a rest", inspector_.endpoint().topic);
+  TRY_ASSIGN(next_, FindSeat(inspector_, asks, stop));
+  Result<std::unique_ptr<Producer>> opened = Producer::Open(inspector_.endpoint(), producer_options_);
+  if (!opened.ok()) return opened.error();
+  producer_ = *std::move(opened);
+  return Ok();
 }
 
 Status TransactionalWriter::CommitBatch(std::stop_token stop) {

@@ -261,10 +261,10 @@ TEST_P(BusConformance, LogGoesOnAfterEverybodyLeft) {
   AppendAcked(*writer, "a", 3);
   writer.reset();
   std::unique_ptr<Log> again = OpenLog();
-  ASSERT_TRUE(again->Create().ok());  // exists: nothing happens
-  writer = TakeOver(*again, "");      // our own tail: no marker
-  ASSERT_NE(writer, nullptr);
-  AppendAcked(*writer, "b", 2);
+  ASSERT_TRUE(again->Create().ok());                       // exists: nothing happens
+  std::unique_ptr<LogWriter> next = TakeOver(*again, "");  // our own tail: no marker
+  ASSERT_NE(next, nullptr);
+  AppendAcked(*next, "b", 2);
   EXPECT_THAT(AllPayloads(), ElementsAre("one", "a0", "a1", "a2", "b0", "b1"));
 }
 
