@@ -205,13 +205,18 @@ Status TryCreateTopic(Client& client, const Endpoint& endpoint, const Client::Pr
   }
 }
 
-// Brokers learn of a new topic one after the other.
+// Brokers learn of a new topic one after the other, and its leader may answer for it later than the others.
 Status AwaitTopic(Client& client, rd_kafka_topic_t* topic) {
   const SteadyTime deadline = DeadlineIn(client.timeout());
   while (true) {
-    const Result<TopicFacts> facts = AskTopic(client, topic);
-    if (facts.ok()) return Ok();
-    if (TimeLeft(deadline) == milliseconds(0)) return facts.error().As(Errc::kUnavailable);
+    Status there;
+    if (const Result<TopicFacts> facts = AskTopic(client, topic); !facts.ok()) there = facts.error();
+    if (there.ok()) {
+      if (const Result<Watermarks> marks = AskWatermarks(client, rd_kafka_topic_name(topic)); !marks.ok())
+        there = marks.error();
+    }
+    if (there.ok()) return Ok();
+    if (TimeLeft(deadline) == milliseconds(0)) return there.error().As(Errc::kUnavailable);
     TRY(SleepUntil(DeadlineIn(kCreatedPoll), {}));
   }
 }

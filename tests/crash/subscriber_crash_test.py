@@ -1,6 +1,7 @@
 """The real subscriber process killed at every named point of the apply, over a log that never stops, while stock
 readers audit the replica. Each next life goes on from what the last one left. (The recover points need a neighbour that
-dies inside the wal-index header: replica_crash_test makes one.) Arguments: passages of each point (2); in full: 12."""
+dies inside the wal-index header: replica_crash_test makes one.) Arguments: passages of each point (2; in full: 12), and
+the bus (file)."""
 import os
 import re
 import signal
@@ -22,7 +23,8 @@ def crash_points():
 
 def main(world):
     passages = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    source, replica, bus = world.create(sql=SCHEMA), world.path("replica.db"), world.file_bus()
+    bus = world.bus(sys.argv[2] if len(sys.argv) > 2 else "file").url()
+    source, replica = world.create(sql=SCHEMA), world.path("replica.db")
     publisher = world.publisher(source, bus)
     publisher.await_publishing()
     writer = world.app(source, "ledger", "rate=1500", "busy=10000", "secs=3600")
