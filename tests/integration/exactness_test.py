@@ -41,7 +41,8 @@ def main(world):
             return None
         return {d["name"]: d for d in answers[0]["databases"]}, {r["name"]: r for r in answers[1]["replicas"]}
 
-    until(lambda: (s := statuses()) and all(d["state"] == "publishing" for d in s[0].values()), "all published", 30)
+    until(lambda: (s := statuses()) and all(d["state"] == "publishing" for d in s[0].values()),
+          lambda: publisher.text()[-2000:], 120)
     workloads = {name: Workload(path, seed) for seed, (name, path) in enumerate(sources.items())}
     for step in range(steps):
         for workload in workloads.values():
