@@ -1,5 +1,6 @@
-"""Archiving a large database costs no memory: a database of ARGS MiB, its snapshot streamed from the log, changes, and
-another snapshot merged from the first one. The peak of the archiver's anonymous memory is printed and bounded."""
+"""Archiving and restoring a large database costs no memory: a database of ARGS MiB, its snapshot streamed from the log,
+changes, another snapshot merged from the first one, and files restored of it. The peak of what is resident is printed
+and bounded."""
 import os
 import sqlite3
 import sys
@@ -7,7 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from archive_world import Archiver, DirStore, check_archive, litestream_restore  # noqa: E402
+from archive_world import Archiver, DirStore, check_archive, checksum_of, litestream_restore  # noqa: E402
 from harness import Skip, log, run, until  # noqa: E402
 
 BOUND_MIB = 128
@@ -50,6 +51,7 @@ def main(world):
     position = until(lambda: (s := publisher.status()) and s["state"] == "publishing" and
                      s["captured"] == s["published"] and int(s["published"][:16], 16) > 0 and s["published"],
                      "published", 900)
+    first = position
     start = time.monotonic()
     settings = "segment-interval: 200ms\n    levels: [1s, 2s, 4s]\n    snapshot-interval: 1h\n"
     archiver = Archiver(world, bus, store, settings)
@@ -71,9 +73,22 @@ def main(world):
     assert snapshot.wait(900) == 0, snapshot.text()
     log(f"snapshot merged in {time.monotonic() - start:.1f} s; resident at most {merge.rss:.0f} MiB, "
         f"anonymous {merge.anonymous:.0f} MiB")
-    assert max(peak.rss, merge.rss) < BOUND_MIB, (peak.rss, merge.rss)
+    peaks = [peak, merge]
+    # The newest image, from the new snapshot; the one before the changes, from the first; and on along the log.
+    for name, flags in (("newest", [store.url]), ("first", [store.url, "--txid", first[:16]]), ("log", [bus])):
+        out = world.path(f"restored-{name}.db")
+        start = time.monotonic()
+        restore = world.start(f"restore-{name}", [world.runnel, "restore", "-o", out, *flags])
+        peaks.append(Peak(restore))
+        assert restore.wait(900) == 0, restore.text()
+        log(f"{name} restored in {time.monotonic() - start:.1f} s; resident at most {peaks[-1].rss:.0f} MiB, anonymous "
+            f"{peaks[-1].anonymous:.0f} MiB")
+        expected = (first if name == "first" else position)[17:]
+        assert checksum_of(world, out) == expected, (name, expected)
+        os.remove(out)
+    assert max(each.rss for each in peaks) < BOUND_MIB, [each.rss for each in peaks]
+    check_archive(world, store)
     if mib <= 2048:
-        check_archive(world, store)
         assert litestream_restore(world, store) == position[17:]
 
 
