@@ -18,7 +18,8 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kTurnWait{200};
 constexpr milliseconds kCareInterval{1000};
-constexpr seconds kTrimInterval{60};
+// Each trim gives up a few segments at once.
+constexpr int kTrimSegments = 6;
 constexpr milliseconds kBackoffMin{100};
 constexpr milliseconds kBackoffMax{10000};
 // Of Once: what may be tried again without waiting for the world to change.
@@ -207,9 +208,11 @@ Status Archiver::TakeJob() {
 }
 
 Status Archiver::Trim() {
-  trim_at_ = DeadlineIn(kTrimInterval);
+  trim_at_ = DeadlineIn(config_.segment_interval * kTrimSegments);
   if (!config_.trim || incarnation_.empty() || incarnation_ != catalog_->manifest().incarnation) return Ok();
-  const bus::StreamSeq before = PlanTrim(catalog_->manifest(), config_, Now());
+  bus::StreamSeq before = PlanTrim(catalog_->manifest(), config_, Now());
+  // What new subscribers begin with stays until its publisher has written a newer one.
+  if (reference_seq_ != bus::StreamSeq()) before = std::min(before, reference_seq_);
   if (before == bus::StreamSeq()) return Ok();
   TRY_ASSIGN(bus::LogInfo info, log_->Info());
   if (info.incarnation != incarnation_ || info.first_seq == bus::StreamSeq() || info.first_seq >= before) return Ok();
@@ -300,22 +303,24 @@ void Archiver::Report(ArchiverState state, const Status& trouble) {
   UpdateSnapshot();
 }
 
-void Archiver::UpdateSnapshot() {
-  if (catalog_ != nullptr) {
-    const Manifest& manifest = catalog_->manifest();
-    stats_.archived = manifest.position;
-    stats_.archived_captured_at = manifest.captured_at;
-    stats_.revision = manifest.revision;
-    stats_.objects = manifest.objects.size();
-    stats_.object_bytes = 0;
-    for (const ArchivedObject& object : manifest.objects) {
-      stats_.object_bytes += object.bytes;
-      const bool snapshot = object.name.kind == ObjectKind::kLevel && object.name.level == kSnapshotLevel;
-      if (!snapshot || object.condemned()) continue;
-      stats_.snapshot = object.position();
-      stats_.snapshot_captured_at = object.captured_at;
-    }
+void Archiver::ShowManifest(const Manifest& manifest) {
+  stats_.lineage = ToString(manifest.lineage);
+  stats_.archived = manifest.position;
+  stats_.archived_captured_at = manifest.captured_at;
+  stats_.revision = manifest.revision;
+  stats_.objects = manifest.objects.size();
+  stats_.object_bytes = 0;
+  for (const ArchivedObject& object : manifest.objects) {
+    stats_.object_bytes += object.bytes;
+    const bool snapshot = object.name.kind == ObjectKind::kLevel && object.name.level == kSnapshotLevel;
+    if (!snapshot || object.condemned()) continue;
+    stats_.snapshot = object.position();
+    stats_.snapshot_captured_at = object.captured_at;
   }
+}
+
+void Archiver::UpdateSnapshot() {
+  if (catalog_ != nullptr) ShowManifest(catalog_->manifest());
   if (worker_ != nullptr) {
     const Worker::Progress progress = worker_->progress();
     stats_.job_bytes = progress.bytes;

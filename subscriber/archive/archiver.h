@@ -97,6 +97,7 @@ class Archiver {
  private:
   // archiver_session.cpp
   Status Open(bool steal_lease);
+  void ShowArchive(const Layout& layout);
   Status OpenManifest();
   Status BeginManifest();
   Status Locate(std::stop_token stop);
@@ -128,6 +129,7 @@ class Archiver {
   Status CatchUp(std::stop_token stop);
   Status RunJobs(const OnceOptions& options, std::stop_token stop);
   void Report(ArchiverState state, const Status& trouble);
+  void ShowManifest(const Manifest& manifest);
   void UpdateSnapshot();
 
   const ArchiveConfig config_;
@@ -146,6 +148,7 @@ class Archiver {
   uint32_t locate_tries_ = 0;        // without progress: each looks further for a way on
   bool behind_hole_ = false;         // only a snapshot goes on
   bus::StreamSeq seen_seq_;          // every message up to here is handled
+  bus::StreamSeq reference_seq_;     // the log's newest reference to this archive, as far as was read; 0: none was
   std::vector<IntakeFile> pending_;  // admitted, not put; TXIDs without gaps
   Position pending_end_;
   bus::CaptureTime pending_captured_at_;

@@ -39,6 +39,7 @@ Status Archiver::Handle(bus::Message message, std::stop_token stop) {
   } else if (std::holds_alternative<bus::Chunk>(envelope.body)) {
     return HandleChunk(std::move(envelope), seq, std::move(stop));
   } else if (!std::holds_alternative<bus::UnknownKind>(envelope.body)) {
+    if (std::holds_alternative<bus::SnapshotRef>(envelope.body)) reference_seq_ = seq;
     TRY(HandlePosition(envelope.header));
   }
   seen_seq_ = seq;
@@ -166,7 +167,7 @@ Status Archiver::HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::st
   return Ok();
 }
 
-// Heartbeats and takeover markers carry the publisher's position: silence is told apart from loss by them.
+// Heartbeats, references and takeover markers carry the publisher's position: silence is told apart from loss by them.
 Status Archiver::HandlePosition(const bus::Header& header) {
   const Position ours = Expected();
   if (behind_hole_ || ours.txid == Txid()) return Ok();

@@ -20,6 +20,7 @@ void Archiver::Forget() {
   behind_hole_ = false;
   locate_tries_ = 0;
   seen_seq_ = bus::StreamSeq();
+  reference_seq_ = bus::StreamSeq();
   stats_.pending_files = 0;
 }
 
@@ -37,15 +38,27 @@ Status Archiver::Open(bool steal_lease) {
   if (lease_ != nullptr && !lease_->held()) lease_.reset();
   TRY_ASSIGN(Layout layout, Layout::ForUrl(config_.archive_url));
   if (lease_ == nullptr) {
-    TRY_ASSIGN(lease_, Lease::Acquire(*store_, {.key = layout.LeaseKey(),
-                                                .node = config_.node_name,
-                                                .ttl = config_.lease_ttl,
-                                                .steal = steal_lease}));
+    Result<std::unique_ptr<Lease>> lease = Lease::Acquire(
+        *store_, {.key = layout.LeaseKey(), .node = config_.node_name, .ttl = config_.lease_ttl, .steal = steal_lease});
+    if (!lease.ok()) {
+      if (lease.code() == Errc::kUnavailable) ShowArchive(layout);
+      return lease.error();
+    }
+    lease_ = std::move(*lease);
   }
   CrashPoint("archive_lease_taken");
   if (worker_ == nullptr) worker_ = std::make_unique<Worker>(*store_, layout);
   catalog_ = std::make_unique<Catalog>(*store_, layout, config_.node_name);
-  return OpenManifest();
+  Status opened = OpenManifest();
+  if (!opened.ok()) catalog_.reset();  // a session that has not begun must not be taken for one that goes on
+  return opened;
+}
+
+// Who stands by says what the other one has archived. Trouble with it is no trouble: it is looked at again.
+void Archiver::ShowArchive(const Layout& layout) {
+  Catalog catalog(*store_, layout, config_.node_name);
+  const Result<bool> there = catalog.Load();
+  if (there.ok() && *there) ShowManifest(catalog.manifest());
 }
 
 Status Archiver::OpenManifest() {
@@ -61,7 +74,6 @@ Status Archiver::OpenManifest() {
   CrashPoint("archive_opened");
   TRY_ASSIGN(uint64_t swept, catalog_->Sweep());
   stats_.swept += swept;
-  stats_.lineage = ToString(manifest.lineage);
   epoch_ = manifest.epoch;
   pending_end_ = manifest.position;
   seen_seq_ = manifest.log_seq;

@@ -187,12 +187,16 @@ std::vector<ObjectName> PlanDeletes(const Manifest& manifest, const ArchiveConfi
 
 bus::StreamSeq PlanTrim(const Manifest& manifest, const ArchiveConfig& config, CaptureTime now) {
   const CaptureTime limit = now - config.bus.retention;
+  const std::vector<ArchivedObject> snapshots = manifest.Live(ObjectKind::kLevel, kSnapshotLevel);
+  if (snapshots.empty()) return bus::StreamSeq();
+  const Txid image = snapshots.back().name.max_txid;
+  const bool proven = manifest.unproven_txid <= image;
   bus::StreamSeq before;
   for (const ArchivedObject& segment : manifest.Live(ObjectKind::kSegment, 0)) {
+    if (!proven && segment.name.max_txid > image) break;
     if (segment.captured_at < limit && segment.last_seq != bus::StreamSeq()) before = segment.last_seq.Next();
   }
-  const bool restorable = !manifest.Live(ObjectKind::kLevel, kSnapshotLevel).empty();
-  return restorable ? before : bus::StreamSeq();
+  return before;
 }
 
 }  // namespace runnel::archive

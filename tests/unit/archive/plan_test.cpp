@@ -214,6 +214,10 @@ TEST(PlanTrim, GivesUpOnlyWhatIsArchivedAndOld) {
   // Of a log that was made again, and without a snapshot, nothing.
   EXPECT_EQ(PlanTrim(Holding({Level(9, 1, 1, 0), Segment(2, 5, 100, 0)}), config, At(99999)), bus::StreamSeq());
   EXPECT_EQ(PlanTrim(Holding({Segment(2, 5, 100, 40)}), config, At(99999)), bus::StreamSeq());
+  // Of what is not proven by a snapshot yet, only what lies before it.
+  Manifest unproven = Holding({Level(9, 1, 5, 0), Segment(2, 5, 100, 40), Segment(6, 9, 200, 80)});
+  unproven.unproven_txid = Txid(9);
+  EXPECT_EQ(PlanTrim(unproven, config, At(99999)), bus::StreamSeq(41));
 }
 
 TEST(Admit, IsATable) {
