@@ -45,8 +45,11 @@ Kind SetBody(const Chunk& chunk, v1::Envelope& wire) {
 }
 
 Kind SetBody(const SnapshotRef& ref, v1::Envelope& wire) {
-  wire.mutable_snapshot_ref()->set_url(ref.url);
-  wire.mutable_snapshot_ref()->set_object(ref.object);
+  v1::SnapshotRef& out = *wire.mutable_snapshot_ref();
+  out.set_url(ref.url);
+  out.set_object(ref.object);
+  out.set_txid(ref.image.txid.raw());
+  out.set_checksum(ref.image.checksum.raw());
   return Kind::kSnapshotRef;
 }
 
@@ -126,12 +129,17 @@ Result<Chunk> TakeChunk(const Header& header, v1::Chunk& wire) {
   return chunk;
 }
 
-Result<SnapshotRef> TakeSnapshotRef(v1::SnapshotRef& wire) {
+Result<SnapshotRef> TakeSnapshotRef(const Header& header, v1::SnapshotRef& wire) {
+  TRY(CheckCarriesNothing(header));
   if (wire.url().empty() || wire.object().empty()) return Corrupt("snapshot reference without url or object");
   if (wire.url().size() > kTextBytesMax || wire.object().size() > kTextBytesMax) {
     return Corrupt("snapshot reference too long");
   }
-  return SnapshotRef{std::move(*wire.mutable_url()), std::move(*wire.mutable_object())};
+  const Position image{Txid(wire.txid()), Checksum(wire.checksum())};
+  if (image.txid == Txid() || image.txid > header.position.txid || !image.checksum.valid()) {
+    return Corrupt("snapshot reference to " + ToString(image) + " in a log at " + ToString(header.position));
+  }
+  return SnapshotRef{std::move(*wire.mutable_url()), std::move(*wire.mutable_object()), image};
 }
 
 Status CheckOnlyItsOwnBody(Kind kind, const WireParts& parts) {
@@ -152,8 +160,7 @@ Status TakeBody(Kind kind, v1::Envelope& wire, Envelope& out) {
       return Ok();
     }
     case Kind::kSnapshotRef: {
-      if (!out.header.position.checksum.valid()) return Corrupt("snapshot reference without a position checksum");
-      TRY_ASSIGN(out.body, TakeSnapshotRef(*wire.mutable_snapshot_ref()));
+      TRY_ASSIGN(out.body, TakeSnapshotRef(out.header, *wire.mutable_snapshot_ref()));
       return Ok();
     }
     case Kind::kHeartbeat: out.body = Heartbeat{}; return CheckCarriesNothing(out.header);

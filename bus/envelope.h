@@ -71,9 +71,12 @@ struct Chunk {
   uint64_t ltx_checksum = 0;  // on the last part: the LTX trailer's file checksum
   uint64_t ltx_bytes = 0;     // on the last part: size of the whole file
 };
+// Instead of a whole image in the log: where one is. Like a heartbeat it carries no LTX, and its header is the log's
+// position, which the image may be far behind: the archive and the log lead on from it.
 struct SnapshotRef {
-  std::string url;
-  std::string object;
+  std::string url;     // of the archive, without credentials
+  std::string object;  // key of the image there: an LTX file
+  Position image;      // never 0, at most the header's
 };
 struct Heartbeat {};
 struct TakeOverMarker {};

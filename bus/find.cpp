@@ -1,6 +1,9 @@
 #include "bus/find.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
+#include <variant>
 
 #include "bus/outline.h"
 
@@ -48,32 +51,50 @@ Result<std::optional<Newest>> FindNewest(Log& log) {
 class OutlineReader {
  public:
   static Result<OutlineReader> Open(Log& log, StreamSeq from, StreamSeq to) {
-    TRY_ASSIGN(std::unique_ptr<LogReader> reader, log.Read(FromSequence{from}));
-    return OutlineReader(std::move(reader), to);
+    OutlineReader reader(log, from, to);
+    TRY_ASSIGN(reader.reader_, log.Read(FromSequence{from}));
+    return reader;
   }
 
   struct Item {
     StreamSeq seq;
     Outline outline;
+    bool behind_hole = false;  // messages between this and the one before it are missing
   };
-  // nullopt: behind the last.
-  Result<std::optional<Item>> Next(std::stop_token stop) {
-    while (last_ < to_) {
+  // nullopt: behind the last. Errors: kGap where messages are missing.
+  Result<std::optional<Item>> Next(const std::stop_token& stop) {
+    while (next_ <= to_) {
       TRY_ASSIGN(Message message, reader_->Next(std::chrono::steady_clock::now() + kReadPatience, stop));
       if (message.seq > to_) break;
-      last_ = message.seq;
+      next_ = message.seq.Next();
       Result<Outline> outline = DecodeOutline(message.payload);
       if (outline.ok()) return std::optional(Item{message.seq, *std::move(outline)});
     }
     return std::optional<Item>();
   }
+  // The same, but goes on behind what is missing.
+  Result<std::optional<Item>> NextAcrossHoles(const std::stop_token& stop) {
+    bool hole = false;
+    while (true) {
+      Result<std::optional<Item>> item = Next(stop);
+      if (item.ok() && *item) (*item)->behind_hole = hole;
+      if (item.ok() || item.code() != Errc::kGap) return item;
+      // A message that is listed but cannot be read is part of the hole.
+      TRY_ASSIGN(std::optional<Message> behind, log_->Get(hole ? next_.Next() : next_));
+      hole = true;
+      if (!behind || behind->seq > to_) return std::optional<Item>();
+      next_ = behind->seq;
+      TRY_ASSIGN(reader_, log_->Read(FromSequence{next_}));
+    }
+  }
 
  private:
-  OutlineReader(std::unique_ptr<LogReader> reader, StreamSeq to) : reader_(std::move(reader)), to_(to) {}
+  OutlineReader(Log& log, StreamSeq from, StreamSeq to) : log_(&log), to_(to), next_(from) {}
 
+  Log* log_;
   std::unique_ptr<LogReader> reader_;
   StreamSeq to_;
-  StreamSeq last_;
+  StreamSeq next_;
 };
 
 // Lower bound of "is of this lineage and at or behind this TXID" in [low, high]; high + 1 if none is.
@@ -143,61 +164,94 @@ Result<std::optional<StreamSeq>> FindTxid(Log& log, Txid first_needed, std::stop
 
 namespace {
 
-// The last complete snapshot of at most this TXID that begins in [from, to]; it may end behind `to`, up to `tail`.
-Result<std::optional<SnapshotPlace>> LastSnapshotIn(Log& log, StreamSeq from, StreamSeq to, const Newest& newest,
-                                                    Txid at_most, const std::stop_token& stop) {
-  std::optional<SnapshotPlace> found;
-  std::optional<SnapshotPlace> begun;  // in chunks, not complete yet
-  uint32_t chunk_count = 0;
-  TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest.seq));
-  StreamSeq next_seq = from;
-  while (true) {
-    Result<std::optional<OutlineReader::Item>> read = reader.Next(stop);
-    if (!read.ok()) {
-      // Messages are missing in the middle of the log: no file goes across the hole, one behind it may be whole.
-      if (read.code() != Errc::kGap) return read.error();
-      TRY_ASSIGN(std::optional<Message> behind, log.Get(next_seq));
-      if (!behind || behind->seq > newest.seq) return found;
-      begun.reset();
-      next_seq = behind->seq.Next();
-      TRY_ASSIGN(reader, OutlineReader::Open(log, behind->seq, newest.seq));
-      continue;
-    }
-    const std::optional<OutlineReader::Item>& item = *read;
-    if (!item || (item->seq > to && !begun)) return found;
-    next_seq = item->seq.Next();
-    const Outline& outline = item->outline;
-    if (outline.header.lineage != newest.lineage || outline.carries == Outline::Carries::kNothing) continue;
+// What was found in a part of a log; both last ones there.
+struct Images {
+  std::optional<SnapshotPlace> snapshot;
+  std::optional<StreamSeq> reference;
+};
+
+// Puts a chunked snapshot together: which of the chunks that come belong to one, and when it is complete.
+class SnapshotChunks {
+ public:
+  bool begun() const { return begun_.has_value(); }
+  void Forget() { begun_.reset(); }
+
+  // `may_begin`: a snapshot that begins with this chunk is of interest. Returns a snapshot with its last chunk.
+  std::optional<SnapshotPlace> Take(const OutlineReader::Item& item, bool may_begin) {
+    const Outline& outline = item.outline;
     const EntryOutline& entry = outline.entries.back();
-    if (outline.carries == Outline::Carries::kEntries) {
-      begun.reset();
-      // A snapshot starts at TXID 1, so it can only be the first of several entries.
-      const EntryOutline& front = outline.entries.front();
-      if (front.origin == Origin::kSnapshot && front.max_txid <= at_most && item->seq <= to) {
-        found = SnapshotPlace{item->seq, newest.lineage, front.max_txid};
-      }
-      continue;
+    if (outline.chunk_index == 0 && may_begin) {
+      begun_ = SnapshotPlace{item.seq, outline.header.lineage, entry.max_txid};
+      count_ = 0;
     }
-    if (entry.origin != Origin::kSnapshot || entry.max_txid > at_most) {
-      begun.reset();
-      continue;
-    }
-    if (outline.chunk_index == 0 && item->seq <= to) {
-      begun = SnapshotPlace{item->seq, newest.lineage, entry.max_txid};
-      chunk_count = 0;
-    }
-    if (!begun) continue;
-    bool next = outline.chunk_index == chunk_count && entry.max_txid == begun->txid;
+    if (!begun_) return std::nullopt;
+    const bool next = outline.chunk_index == count_ && entry.max_txid == begun_->txid;
     if (!next) {
-      begun.reset();
-      continue;
+      begun_.reset();
+      return std::nullopt;
     }
-    ++chunk_count;
-    if (outline.chunk_last) {
-      found = begun;
-      begun.reset();
+    ++count_;
+    return outline.chunk_last ? std::exchange(begun_, std::nullopt) : std::nullopt;
+  }
+
+ private:
+  std::optional<SnapshotPlace> begun_;
+  uint32_t count_ = 0;
+};
+
+// References in [from, to], and complete snapshots of at most this TXID that begin there; they may end behind it.
+Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& newest, Txid at_most,
+                        const std::stop_token& stop) {
+  Images found;
+  SnapshotChunks chunks;
+  TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest.seq));
+  while (true) {
+    TRY_ASSIGN(const std::optional<OutlineReader::Item> item, reader.NextAcrossHoles(stop));
+    // No file goes across a hole, one behind it may be whole.
+    if (item && item->behind_hole) chunks.Forget();
+    const bool inside = item && item->seq <= to;
+    if (!item || (!inside && !chunks.begun())) return found;
+    const Outline& outline = item->outline;
+    if (outline.header.lineage != newest.lineage) continue;
+    if (outline.refers && inside) found.reference = item->seq;
+    if (outline.carries == Outline::Carries::kNothing) continue;
+    // A snapshot starts at TXID 1, so it can only be the first of several entries.
+    const EntryOutline& front = outline.entries.front();
+    const bool wanted = front.origin == Origin::kSnapshot && front.max_txid <= at_most;
+    if (outline.carries == Outline::Carries::kEntries) {
+      chunks.Forget();
+      if (wanted && inside) found.snapshot = SnapshotPlace{item->seq, newest.lineage, front.max_txid};
+    } else if (!wanted) {
+      chunks.Forget();
+    } else if (std::optional<SnapshotPlace> whole = chunks.Take(*item, inside)) {
+      found.snapshot = whole;
     }
   }
+}
+
+// Looks at windows of the log that begin further and further back from its newest message, until `enough`.
+Result<Images> LookBack(Log& log, const Newest& newest, Txid at_most, const std::stop_token& stop,
+                        const std::function<bool(const Images&)>& enough) {
+  TRY_ASSIGN(LogInfo info, log.Info());
+  uint64_t first = std::max<uint64_t>(info.first_seq.raw(), 1);
+  uint64_t to = newest.seq.raw();
+  for (uint64_t window = kWindowMessages; to >= first; window *= kWindowGrowth) {
+    uint64_t from = to - first + 1 > window ? to - window + 1 : first;
+    TRY_ASSIGN(Images found, ImagesIn(log, StreamSeq(from), StreamSeq(to), newest, at_most, stop));
+    if (enough(found)) return found;
+    to = from - 1;
+  }
+  return Images();
+}
+
+Result<std::optional<ReferencePlace>> ReadReference(Log& log, std::optional<StreamSeq> seq) {
+  if (!seq) return std::optional<ReferencePlace>();
+  TRY_ASSIGN(std::optional<Message> message, log.Get(*seq));
+  if (!message || message->seq != *seq) return std::optional<ReferencePlace>();  // trimmed meanwhile
+  TRY_ASSIGN(Envelope envelope, Decode(message->payload));
+  auto* ref = std::get_if<SnapshotRef>(&envelope.body);
+  if (ref == nullptr) return Error(Errc::kCorrupt, "message " + std::to_string(seq->raw()) + " has changed");
+  return std::optional(ReferencePlace{*seq, std::move(*ref)});
 }
 
 }  // namespace
@@ -205,17 +259,28 @@ Result<std::optional<SnapshotPlace>> LastSnapshotIn(Log& log, StreamSeq from, St
 Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop, Txid at_most) {
   TRY_ASSIGN(std::optional<Newest> newest, FindNewest(log));
   if (!newest) return std::optional<SnapshotPlace>();
-  TRY_ASSIGN(LogInfo info, log.Info());
-  uint64_t first = std::max<uint64_t>(info.first_seq.raw(), 1);
-  uint64_t to = newest->seq.raw();
-  for (uint64_t window = kWindowMessages; to >= first; window *= kWindowGrowth) {
-    uint64_t from = to - first + 1 > window ? to - window + 1 : first;
-    TRY_ASSIGN(std::optional<SnapshotPlace> found,
-               LastSnapshotIn(log, StreamSeq(from), StreamSeq(to), *newest, at_most, stop));
-    if (found) return found;
-    to = from - 1;
-  }
-  return std::optional<SnapshotPlace>();
+  TRY_ASSIGN(Images found,
+             LookBack(log, *newest, at_most, stop, [](const Images& found) { return found.snapshot.has_value(); }));
+  return found.snapshot;
+}
+
+Result<std::optional<ReferencePlace>> FindLastReference(Log& log, std::stop_token stop) {
+  TRY_ASSIGN(std::optional<Newest> newest, FindNewest(log));
+  if (!newest) return std::optional<ReferencePlace>();
+  TRY_ASSIGN(Images found,
+             LookBack(log, *newest, Txid(), stop, [](const Images& found) { return found.reference.has_value(); }));
+  return ReadReference(log, found.reference);
+}
+
+Result<ImagePlaces> FindLastImages(Log& log, std::stop_token stop) {
+  ImagePlaces places;
+  TRY_ASSIGN(std::optional<Newest> newest, FindNewest(log));
+  if (!newest) return places;
+  TRY_ASSIGN(Images found, LookBack(log, *newest, Txid(UINT64_MAX), stop,
+                                    [](const Images& found) { return found.snapshot || found.reference; }));
+  places.snapshot = found.snapshot;
+  TRY_ASSIGN(places.reference, ReadReference(log, found.reference));
+  return places;
 }
 
 }  // namespace runnel::bus

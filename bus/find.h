@@ -32,4 +32,19 @@ struct SnapshotPlace {
 Result<std::optional<SnapshotPlace>> FindLastSnapshot(Log& log, std::stop_token stop = {},
                                                       Txid at_most = Txid(UINT64_MAX));
 
+// The newest SnapshotRef of the newest lineage; nullopt if there is none. Costs the same.
+struct ReferencePlace {
+  StreamSeq seq;
+  SnapshotRef ref;
+};
+Result<std::optional<ReferencePlace>> FindLastReference(Log& log, std::stop_token stop = {});
+
+// Both, of the log's part from where it holds either on: what a new subscriber begins with. Costs what lies behind the
+// newer one, and never looks for an older one of the other kind.
+struct ImagePlaces {
+  std::optional<SnapshotPlace> snapshot;
+  std::optional<ReferencePlace> reference;
+};
+Result<ImagePlaces> FindLastImages(Log& log, std::stop_token stop = {});
+
 }  // namespace runnel::bus

@@ -79,6 +79,8 @@ Result<Outline> DecodeOutline(std::string_view payload) {
   Outline out;
   out.header = std::move(header.header);
   if (header.kind == Kind::kUnspecified) return Corrupt("no kind");
+  // Few and small: one that says nothing must not hide an older one that does.
+  out.refers = header.kind == Kind::kSnapshotRef && Decode(payload).ok();
   if (header.kind == Kind::kCommits) {
     out.carries = Outline::Carries::kEntries;
     TRY(ScanEntries(payload, out));

@@ -24,6 +24,7 @@ struct Outline {
   std::vector<EntryOutline> entries;    // of a chunk: exactly one, the file it is part of
   uint32_t chunk_index = 0;
   bool chunk_last = false;
+  bool refers = false;  // to an image in an archive: a SnapshotRef that Decode takes; it carries nothing
 };
 
 // Errors: as Decode. A message that Decode takes is taken here; the reverse is not promised.

@@ -9,6 +9,7 @@
 
 #include "bus/open.h"
 #include "publisher/capture.h"
+#include "publisher/image_archive.h"
 
 namespace runnel::publisher {
 
@@ -25,6 +26,8 @@ struct DatabaseConfig {
   std::chrono::milliseconds heartbeat_interval{10000};
   std::optional<std::chrono::milliseconds> coalesce_after{1000};  // nullopt: never
   uint64_t backlog_bytes_max = uint64_t{10} << 30;
+  // Of this log; null: none, or one that subscribers may be unable to reach. LIFETIME: must outlive the publisher.
+  ImageArchive* archive = nullptr;
 };
 
 struct NodeConfig {

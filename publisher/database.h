@@ -27,6 +27,7 @@
 #include "publisher/backlog.h"
 #include "publisher/capture.h"
 #include "publisher/config.h"
+#include "publisher/image_archive.h"
 #include "publisher/ltx_builder.h"
 #include "publisher/page_ledger.h"
 #include "publisher/sender.h"
@@ -58,6 +59,7 @@ struct DatabaseSnapshot {
   uint64_t messages = 0;  // sent since start
   uint64_t ltx_bytes = 0;
   uint64_t snapshots = 0;
+  uint64_t references = 0;  // to images in the archive, written into the log
   uint64_t deltas = 0;
   uint64_t ranges = 0;  // LTX files that carry more than one commit
   uint64_t leaderships = 0;
@@ -92,6 +94,8 @@ class DatabasePublisher {
   // the page table (database_table.cpp)
   Status RollForward(const LogHead& head, std::stop_token stop);
   Result<bool> EnsureTable(const LogHead& head, std::stop_token stop);
+  Result<std::optional<bus::StreamSeq>> ReadArchivedTable(ltx::PageTable& table, uint32_t& change_counter,
+                                                          const LogHead& head, std::stop_token stop);
 
   Status PublishSnapshot(const LogHead& head, const bus::Lineage& lineage, Txid txid, std::stop_token stop);
   Status Lead(const LogHead& head, std::stop_token stop);
@@ -99,7 +103,9 @@ class DatabasePublisher {
 
   // care of the log (database_log_care.cpp)
   Status CareForLog();
-  Status SnapshotNow(const std::string& why);
+  Result<bool> SnapshotNow(const std::string& why);
+  Result<bool> CareForTrimmedLog(const bus::LogInfo& info, const std::optional<ArchivedImage>& archived);
+  Result<bool> ReferToArchive(const bus::LogInfo& info, const ArchivedImage& archived);
 
   // a slow bus (database_journal.cpp)
   bool WalWaitsForBus() const;
@@ -155,6 +161,10 @@ class DatabasePublisher {
   Txid taken_txid_;             // newest that was given out, as far as is known; the log may have lost it
   uint64_t missing_known_ = 0;  // messages missing in the log when its last snapshot was written
   bus::StreamSeq trim_checked_;
+  bus::StreamSeq image_seq_;  // a snapshot or reference lies there or behind it; 0: none is known
+  Position referred_;         // the image that our newest reference names
+  Position unreached_;        // an end of the archive from which the log did not lead on
+  std::chrono::steady_clock::time_point archive_awaited_;  // since when; 0: it is not waited for
   std::chrono::steady_clock::time_point cared_at_;
   bool wal_broken_ = false;  // the WAL no longer continues our position: compare images before going on
   std::string spill_trouble_;

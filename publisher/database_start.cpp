@@ -307,6 +307,7 @@ Status DatabasePublisher::Lead(const LogHead& head, std::stop_token stop) {
   TRY(sender_->Lead(head, lineage_, epoch_, head.position, stop));
   epoch_ = sender_->epoch();
   ++stats_.leaderships;
+  referred_ = Position();  // whether the last reference got there is not known
   TableOwner owner = LoadOwner(ledger_->table());
   owner.lineage = lineage_;
   owner.epoch = epoch_.raw();

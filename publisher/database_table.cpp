@@ -149,6 +149,25 @@ Status DatabasePublisher::RollForward(const LogHead& head, std::stop_token stop)
   return Ok();  // whether it leads to the head is seen by EnsureTable
 }
 
+// A log that was trimmed behind its archive holds no snapshot: the table begins with the archive's image. Returns where
+// the log goes on; nullopt: it holds nothing more.
+Result<std::optional<bus::StreamSeq>> DatabasePublisher::ReadArchivedTable(ltx::PageTable& table,
+                                                                           uint32_t& change_counter,
+                                                                           const LogHead& head, std::stop_token stop) {
+  if (config_.archive == nullptr) return Error(Errc::kNotFound, "the log holds no snapshot");
+  Result<ImageArchive::Image> image = config_.archive->ReadImage(head.lineage, head.position.txid, stop);
+  if (!image.ok()) return image.error().With("the log holds no snapshot, and the archive");
+  if (image->page_size != table.page_size()) return Error(Errc::kNotFound, "the archive's pages are of another size");
+  TRY(table.Reserve(Pgno(std::max(static_cast<uint32_t>(image->checksums.size()), uint32_t{1}))));
+  for (uint32_t raw = 1; raw <= image->checksums.size(); ++raw) {
+    if (Pgno(raw) == LockPage(table.page_size())) continue;
+    table.Set(Pgno(raw), image->checksums[raw - 1], image->position.txid);
+  }
+  table.SetPosition(image->position, static_cast<uint32_t>(image->checksums.size()));
+  change_counter = image->change_counter;
+  return bus::FindTxid(*log_, image->position.txid.Next(), std::move(stop));
+}
+
 // ENSURES: true: the page table is exactly the log's head. False: nothing says which pages that image had; the table
 // is as it was.
 Result<bool> DatabasePublisher::EnsureTable(const LogHead& head, std::stop_token stop) {
@@ -159,10 +178,17 @@ Result<bool> DatabasePublisher::EnsureTable(const LogHead& head, std::stop_token
   const std::string path = state_dir_ + "/pages.rebuilt";
   TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(path, capture_->page_size()));
   TableMover mover(*table, state_dir_ + "/roll-forward");
+  uint32_t archived_counter = 0;
   auto read = [&]() -> Status {
     TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_, stop, head.position.txid));
-    if (!place) return Error(Errc::kNotFound, "the log holds no snapshot");
-    TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{place->seq}));
+    std::optional<bus::StreamSeq> from;
+    if (place) {
+      from = place->seq;
+    } else {
+      TRY_ASSIGN(from, ReadArchivedTable(*table, archived_counter, head, stop));
+    }
+    if (!from) return Ok();
+    TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log_->Read(bus::FromSequence{*from}));
     return mover.Read(*reader, head, stop);
   };
   Status rebuilt = read();
@@ -172,7 +198,7 @@ Result<bool> DatabasePublisher::EnsureTable(const LogHead& head, std::stop_token
     return false;
   }
   TableOwner owner = LoadOwner(ledger_->table());
-  owner.change_counter = std::max(owner.change_counter, mover.change_counter());
+  owner.change_counter = std::max({owner.change_counter, archived_counter, mover.change_counter()});
   StoreOwner(*table, owner);
   TRY(table->Sync());
   TRY(RenameFile(path, state_dir_ + "/pages"));

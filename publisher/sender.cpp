@@ -183,6 +183,11 @@ Status Sender::SendHeartbeat(const Position& position, std::stop_token stop) {
   return Append({MakeHeader(position.txid.Next(), position), bus::Heartbeat()}, Position(), stop);
 }
 
+Status Sender::SendReference(bus::SnapshotRef ref, const Position& position, std::stop_token stop) {
+  TRY(Flush(stop));
+  return Append({MakeHeader(position.txid.Next(), position), std::move(ref)}, Position(), stop);
+}
+
 Status Sender::SendStored(bus::Envelope envelope, std::stop_token stop) {
   envelope.header.lineage = lineage_;
   envelope.header.epoch = epoch_;

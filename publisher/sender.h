@@ -58,6 +58,8 @@ class Sender {
   Result<ltx::ByteSink*> BeginChunks(bus::Entry entry, std::stop_token stop);
   Status FinishChunks(const Position& after, uint64_t ltx_checksum, uint64_t ltx_bytes);
   Status SendHeartbeat(const Position& position, std::stop_token stop);
+  // Where an image lies that a new subscriber can begin with; `position` is the log's.
+  Status SendReference(bus::SnapshotRef ref, const Position& position, std::stop_token stop);
   // A message as it was stored in the backlog, restamped with this leadership.
   Status SendStored(bus::Envelope envelope, std::stop_token stop);
 

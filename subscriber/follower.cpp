@@ -161,6 +161,10 @@ Status Follower::Handle(bus::Message message, std::stop_token stop) {
     Log(Level::kWarn, "unknown_message_skipped", {{"db", config_.name}, {"seq", message.seq.raw()}});
     return Ok();
   }
+  if (replica_ == nullptr && std::holds_alternative<bus::SnapshotRef>(envelope.body)) {
+    reader_.reset();  // an image to begin with: opened anew, the log leads to it
+    return Ok();
+  }
   return HandlePosition(envelope.header);
 }
 

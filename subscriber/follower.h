@@ -23,6 +23,7 @@
 
 #include "bus/bus.h"
 #include "bus/envelope.h"
+#include "bus/find.h"
 #include "ltx/base/latency.h"
 #include "ltx/base/result.h"
 #include "ltx/base/sync.h"
@@ -90,7 +91,9 @@ class Follower {
   Status OpenReader(std::stop_token stop);
   // archive (follower_archive.cpp)
   Result<std::optional<ArchiveSource>> OpenArchive(std::stop_token stop);
-  Result<bool> BootstrapFromArchive(std::optional<Txid> in_log, std::stop_token stop);
+  Result<std::optional<ArchiveSource>> OpenArchiveBy(const std::optional<bus::ReferencePlace>& reference,
+                                                     std::stop_token stop);
+  Result<bool> BootstrapFromArchive(const bus::ImagePlaces& places, std::stop_token stop);
   void Resync(const std::string& why);
   Status LocateImage(std::stop_token stop);
   Status Heal(std::stop_token stop);

@@ -5,12 +5,11 @@
 #include <string>
 #include <utility>
 
-#include "bus/find.h"
 #include "ltx/base/log.h"
 #include "ltx/base/progress.h"
 #include "subscriber/archive/store/url.h"
 #include "subscriber/follower.h"
-#include "subscriber/snapshot_ref.h"
+#include "subscriber/reference.h"
 
 namespace runnel::subscriber {
 namespace {
@@ -38,17 +37,22 @@ class ReplicaSink : public restore::ImageSink {
 
 // nullopt: none is configured, nor does the log refer to one; or it has not begun yet.
 Result<std::optional<ArchiveSource>> Follower::OpenArchive(std::stop_token stop) {
+  if (!config_.archive_url.empty()) return OpenArchiveBy(std::nullopt, std::move(stop));
+  TRY_ASSIGN(const bus::ImagePlaces places, bus::FindLastImages(*log_, stop));
+  return OpenArchiveBy(places.reference, std::move(stop));
+}
+
+// What is configured is better known than what the log says.
+Result<std::optional<ArchiveSource>> Follower::OpenArchiveBy(const std::optional<bus::ReferencePlace>& reference,
+                                                             std::stop_token stop) {
   std::string url = config_.archive_url;
+  store::StoreOptions options = config_.store;
   if (url.empty()) {
-    // A reference is written into a log whose snapshots lie elsewhere; a log with a snapshot of its own needs none.
-    TRY_ASSIGN(const std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_, stop));
-    if (place) return std::optional<ArchiveSource>();
-    TRY_ASSIGN(const std::optional<SnapshotRefPlace> ref,
-               FindLastSnapshotRef(*log_, Txid(UINT64_MAX), std::nullopt, stop));
-    if (!ref) return std::optional<ArchiveSource>();
-    url = ref->url;
+    if (!reference) return std::optional<ArchiveSource>();
+    url = reference->ref.url;
+    options = OptionsForReference(url, config_.bus_url, config_.bus, std::move(options));
   }
-  Result<ArchiveSource> archive = ArchiveSource::Open(url, config_.store, std::move(stop));
+  Result<ArchiveSource> archive = ArchiveSource::Open(url, std::move(options), std::move(stop));
   if (archive.ok()) return std::optional(std::move(*archive));
   if (archive.code() == Errc::kNotFound) return std::optional<ArchiveSource>();
   // Its own trouble must not end the follower: the log may do without it, and another day has another archive.
@@ -56,12 +60,12 @@ Result<std::optional<ArchiveSource>> Follower::OpenArchive(std::stop_token stop)
   return ends_follower ? archive.error().As(Errc::kUnavailable) : archive.error();
 }
 
-// True when the replica is there. False: nothing newer than `in_log`, the log's own snapshot, is archived.
-Result<bool> Follower::BootstrapFromArchive(std::optional<Txid> in_log, std::stop_token stop) {
-  TRY_ASSIGN(std::optional<ArchiveSource> archive, OpenArchive(stop));
+// True when the replica is there. False: nothing newer than the log's own snapshot is archived.
+Result<bool> Follower::BootstrapFromArchive(const bus::ImagePlaces& places, std::stop_token stop) {
+  TRY_ASSIGN(std::optional<ArchiveSource> archive, OpenArchiveBy(places.reference, stop));
   if (!archive) return false;
   const std::optional<Txid> newest = archive->Newest();
-  if (!newest || *newest <= in_log.value_or(Txid())) return false;
+  if (!newest || (places.snapshot && *newest <= places.snapshot->txid)) return false;
   // The log's end: of the same history, and reaching back to the archive's.
   TRY_ASSIGN(const std::optional<bus::Message> tail, log_->Tail());
   if (!tail) return Error(Errc::kUnavailable, "the log is empty, so it is not known whether the archive is its own");

@@ -9,7 +9,6 @@
 #include <variant>
 #include <vector>
 
-#include "bus/find.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/log.h"
 #include "ltx/base/progress.h"
@@ -113,10 +112,14 @@ Status Follower::OpenReader(std::stop_token stop) {
   TRY_ASSIGN(bus::LogInfo info, log_->Info());
   std::optional<bus::StreamSeq> start;
   if (replica_ == nullptr) {
-    TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(*log_, stop));
-    if (place) start = place->seq;
+    TRY_ASSIGN(bus::ImagePlaces places, bus::FindLastImages(*log_, stop));
     Report(FollowerState::kBootstrapping, Ok());
-    Result<bool> archived = BootstrapFromArchive(place ? std::optional(place->txid) : std::nullopt, stop);
+    Result<bool> archived = BootstrapFromArchive(places, stop);
+    if (replica_ == nullptr && !places.snapshot && places.reference) {
+      // The archive does not help; the log may hold an image further back.
+      TRY_ASSIGN(places.snapshot, bus::FindLastSnapshot(*log_, stop));
+    }
+    if (places.snapshot) start = places.snapshot->seq;
     if (!archived.ok() && !start) return archived.error();
     if (!archived.ok())
       Log(Level::kWarn, "archive_not_used", {{"db", config_.name}, {"err", archived.error().message()}});
@@ -150,8 +153,11 @@ void Follower::Resync(const std::string& why) {
 
 Status Follower::Heal(std::stop_token stop) {
   reader_.reset();
-  TRY_ASSIGN(std::optional<ArchiveSource> archive, OpenArchive(stop));
-  Healer healer(*log_, *replica_, config_.replica.path + "-runnel/heal", archive ? &*archive : nullptr);
+  Result<std::optional<ArchiveSource>> opened = OpenArchive(stop);
+  // The log may do without it.
+  if (!opened.ok()) Log(Level::kWarn, "archive_not_used", {{"db", config_.name}, {"err", opened.error().message()}});
+  ArchiveSource* archive = opened.ok() && *opened ? &**opened : nullptr;
+  Healer healer(*log_, *replica_, config_.replica.path + "-runnel/heal", archive);
   Result<HealReport> healed = healer.ToHead(stop);
   if (!healed.ok() && healer.other_page_size()) return StartOver(healed.error().message());
   if (!healed.ok()) {

@@ -9,9 +9,9 @@
 #include "ltx/base/log.h"
 #include "subscriber/archive/store/url.h"
 #include "subscriber/archive_source.h"
+#include "subscriber/reference.h"
 #include "subscriber/restore/assembler.h"
 #include "subscriber/restore/output_file.h"
-#include "subscriber/snapshot_ref.h"
 
 namespace runnel::subscriber {
 namespace {
@@ -118,7 +118,7 @@ Status Restorer::ResolveInLog() {
   }
   TRY_ASSIGN(bool found, FindSnapshotInLog());
   if (!found) {
-    TRY_ASSIGN(found, FollowSnapshotRef());
+    TRY_ASSIGN(found, FollowReference());
   }
   if (found) return Ok();
   return Error(Errc::kNotFound, "the log holds no snapshot to begin with" +
@@ -166,17 +166,17 @@ Result<bool> Restorer::FindSnapshotInLog() {
   }
 }
 
-// The newest image that the log only refers to. Reads the whole log once.
-Result<bool> Restorer::FollowSnapshotRef() {
-  TRY_ASSIGN(const std::optional<SnapshotRefPlace> ref,
-             FindLastSnapshotRef(*log_, request_.txid.value_or(kAny), request_.time, stop_));
-  if (!ref) return false;
-  Log(Level::kInfo, "restore_follows_snapshot_ref",
-      {{"url", store::RedactUrl(ref->url)}, {"txid", ToString(ref->txid)}});
-  request_.archive_url = ref->url;
-  TRY(OpenArchive(ref->url));
+// The archive that the log refers to: what it holds decides whether that helps.
+Result<bool> Restorer::FollowReference() {
+  TRY_ASSIGN(const std::optional<bus::ReferencePlace> place, bus::FindLastReference(*log_, stop_));
+  if (!place) return false;
+  const std::string& url = place->ref.url;
+  Log(Level::kInfo, "restore_follows_reference", {{"url", store::RedactUrl(url)}});
+  request_.archive_url = url;
+  request_.store = OptionsForReference(url, *request_.bus_url, request_.bus, request_.store);
+  TRY(OpenArchive(url));
   if (!catalog_)
-    return Error(Errc::kNotFound, "the log refers to an archive that is not there: " + store::RedactUrl(ref->url));
+    return Error(Errc::kNotFound, "the log refers to an archive that is not there: " + store::RedactUrl(url));
   TRY(ResolveInArchive());
   if (!plan_) return false;
   if (request_.txid && plan_->target == *request_.txid) return true;

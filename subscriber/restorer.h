@@ -85,7 +85,7 @@ class Restorer {
   Status ResolveInLog();
   Status PlanArchive(Txid target);
   Result<bool> FindSnapshotInLog();
-  Result<bool> FollowSnapshotRef();
+  Result<bool> FollowReference();
   Result<bool> FindContinuation();
   Status CheckSameHistory();
   Status RunArchive(restore::OutputFile& output, RestoreReport& report, ReplayedImage& image);

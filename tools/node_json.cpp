@@ -25,6 +25,7 @@ nlohmann::json ToJson(const publisher::DatabaseSnapshot& s) {
           {"commits", s.commits},
           {"ltx_bytes", s.ltx_bytes},
           {"snapshots", s.snapshots},
+          {"references", s.references},
           {"deltas", s.deltas},
           {"ranges", s.ranges},
           {"leaderships", s.leaderships},

@@ -19,6 +19,7 @@ void UpdateMetrics(Metrics& metrics, const publisher::DatabaseSnapshot& s) {
   count("runnel_publisher_commits_total", "Commits captured", s.commits);
   count("runnel_publisher_ltx_bytes_total", "Bytes of LTX built", s.ltx_bytes);
   count("runnel_publisher_ranges_total", "LTX files that carry more than one commit", s.ranges);
+  count("runnel_publisher_references_total", "References to images in the archive, written into the log", s.references);
   count("runnel_publisher_deltas_total", "Deltas published after the WAL had moved on", s.deltas);
   count("runnel_publisher_snapshots_total", "Snapshots published", s.snapshots);
   count("runnel_publisher_leaderships_total", "Times the log was taken over", s.leaderships);

@@ -25,6 +25,7 @@
 #include "tools/node_metrics.h"
 #include "tools/node_reporter.h"
 #include "tools/node_server.h"
+#include "tools/published_archive.h"
 
 namespace runnel::tools {
 namespace {
@@ -148,8 +149,10 @@ int Publish(const Context& context, const PublishOptions& options) {
   if (!signals.ok()) return Fail(signals.error());
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
-  publisher::Node node(settings->publisher);
   archive::Node archives(settings->publisher_archives);
+  const std::vector<std::unique_ptr<PublishedArchive>> connected =
+      ConnectArchives(archives, settings->publisher_archives, settings->publisher);
+  publisher::Node node(settings->publisher);
   NodeView view = ViewOf(node, settings->publisher.node_name);
   if (!archives.empty()) AddArchives(view, archives, settings->publisher.node_name);
   Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));

@@ -121,16 +121,17 @@ def text(number, data):
     return varint(number << 3 | 2) + varint(len(data)) + data
 
 
-def reference(last, url):
-    """The last message's header, as a reference to an image in an archive (bus/ENVELOPE.md)."""
+def reference(last, url, named=True):
+    """At the last message's position, a reference to an archive (bus/ENVELOPE.md); with `named` also to an image."""
     header = fields(one(fields(last), 1))
+    image = varint(3 << 3) + varint(1) + varint(4 << 3 | 1) + struct.pack("<Q", 1 << 63) if named else b""
     body = b"".join([
         varint(1 << 3) + varint(1), varint(2 << 3) + varint(3), text(3, one(header, 3)),
         varint(4 << 3) + varint(one(header, 4)),
         text(5, one(header, 5)), varint(6 << 3) + varint(one(header, 7) + 1), varint(7 << 3) + varint(one(header, 7)),
         varint(8 << 3 | 1) + struct.pack("<Q", one(header, 8)), text(9, b"test"),
         varint(10 << 3) + varint(one(header, 10)), varint(11 << 3) + varint(one(header, 11))])
-    return text(1, body) + text(4, text(1, url.encode()) + text(2, b"manifest"))
+    return text(1, body) + text(4, text(1, url.encode()) + text(2, b"ltx/9/gone.ltx") + image)
 
 
 def led_by_the_log(world, nats):
@@ -143,7 +144,9 @@ def led_by_the_log(world, nats):
     position = world.await_drained(source.publisher)
     assert source.publisher.stop() == 0
     raw = RawNats(nats.port)
-    raw.publish("ref", reference(raw.last("ref"), place.url))
+    last = raw.last("ref")
+    raw.publish("ref", reference(last, place.url))
+    raw.publish("ref", reference(last, "file:///nowhere", named=False))  # malformed: nobody may follow it, or stumble
     subscriber = world.subscriber(bus, world.path("ref-replica.db"))
     subscriber.await_position(position)
     assert world.image(subscriber.replica) == world.image(source.path)

@@ -161,7 +161,7 @@ std::string RedactUrl(std::string_view url) {
   const size_t question = url.find('?');
   if (question == std::string_view::npos) return text;
   char separator = '?';
-  for (const std::string_view key : {"endpoint", "region"}) {
+  for (const std::string_view key : {"endpoint", "region", "path-style"}) {
     const std::string_view value = QueryValue(url.substr(question + 1), key);
     if (value.empty() || value.find('@') != std::string_view::npos || value.find("%40") != std::string_view::npos)
       continue;

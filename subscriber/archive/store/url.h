@@ -32,7 +32,8 @@ struct Url {
 // have. The message never repeats user or password.
 Result<Url> ParseUrl(std::string_view text);
 
-// The URL without user, password and query, but with an s3 endpoint and region, which are not secret. Takes any text.
+// The URL without user, password and query, but with what leads to an s3 endpoint, which is not secret: others can open
+// the same store by it, with credentials of their own. Takes any text.
 std::string RedactUrl(std::string_view url);
 
 }  // namespace runnel::store

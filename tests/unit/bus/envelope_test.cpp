@@ -61,7 +61,10 @@ Envelope SomeChunk(uint32_t index, bool last) {
   return {header, chunk};
 }
 
-Envelope SomeSnapshotRef() { return {SomeHeader(1, 9), SnapshotRef{"s3://bucket/prefix", "ltx/9/1-9.ltx"}}; }
+Envelope SomeSnapshotRef() {
+  const Position image{Txid(9), Checksum(0x8000000000000099)};
+  return {SomeHeader(13, 12), SnapshotRef{"s3://bucket/prefix", "0009/1-9.ltx", image}};
+}
 Envelope SomeHeartbeat() { return {SomeHeader(13, 12), Heartbeat{}}; }
 
 Envelope SomeTakeOver() {
@@ -328,12 +331,30 @@ TEST(Envelope, MessagesWithoutLtxMustNotClaimTxids) {
   ExpectRefused(marker, Errc::kCorrupt, "carries no LTX");
 }
 
-TEST(Envelope, SnapshotReferenceNeedsUrlAndObject) {
-  for (const SnapshotRef& ref :
-       {SnapshotRef{"", "o"}, SnapshotRef{"u", ""}, SnapshotRef{std::string(5000, 'u'), "o"}}) {
+TEST(Envelope, SnapshotReferenceNamesAnImageThatTheLogHasPassed) {
+  const std::function<void(SnapshotRef&)> spoils[] = {
+      [](SnapshotRef& ref) { ref.url.clear(); },
+      [](SnapshotRef& ref) { ref.object.clear(); },
+      [](SnapshotRef& ref) { ref.url.assign(5000, 'u'); },
+      [](SnapshotRef& ref) { ref.image.txid = Txid(); },
+      [](SnapshotRef& ref) { ref.image.txid = Txid(13); },  // the log is at 12
+      [](SnapshotRef& ref) { ref.image.checksum = Checksum(); },
+  };
+  for (const auto& spoil : spoils) {
     Envelope envelope = SomeSnapshotRef();
-    envelope.body = ref;
+    spoil(std::get<SnapshotRef>(envelope.body));
     ExpectRefused(envelope, Errc::kCorrupt, "snapshot reference");
+  }
+  Envelope envelope = SomeSnapshotRef();
+  envelope.header.min_txid = Txid(1);
+  ExpectRefused(envelope, Errc::kCorrupt, "carries no LTX");
+}
+
+TEST(Envelope, AnOutlineTellsThatAMessageRefersToAnImage) {
+  for (const Envelope& envelope : OneOfEachKind()) {
+    Result<Outline> outline = DecodeOutline(Encode(envelope));
+    ASSERT_TRUE(outline.ok()) << outline.error().message();
+    EXPECT_EQ(outline->refers, std::holds_alternative<SnapshotRef>(envelope.body));
   }
 }
 

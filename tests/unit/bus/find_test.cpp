@@ -84,6 +84,10 @@ class FindTest : public ::testing::Test {
     return first;
   }
   StreamSeq SendHeartbeat(uint64_t txid) { return Append({MakeHeader(txid + 1, txid), Heartbeat{}}); }
+  StreamSeq Refer(uint64_t txid, uint64_t image) {
+    const Position position{Txid(image), Checksum(Checksum::kFlag | image)};
+    return Append({MakeHeader(txid + 1, txid), SnapshotRef{"file:///archive", "ltx/9/image.ltx", position}});
+  }
   StreamSeq Marker(uint64_t txid) { return Append({MakeHeader(txid + 1, txid), TakeOverMarker{}}); }
 
   void Settle() {
@@ -104,6 +108,13 @@ class FindTest : public ::testing::Test {
   std::optional<SnapshotPlace> Snapshot() {
     Settle();
     Result<std::optional<SnapshotPlace>> found = FindLastSnapshot(*log_);
+    EXPECT_TRUE(found.ok()) << found.error().message();
+    return found.ok() ? *found : std::nullopt;
+  }
+
+  std::optional<ReferencePlace> Reference() {
+    Settle();
+    Result<std::optional<ReferencePlace>> found = FindLastReference(*log_);
     EXPECT_TRUE(found.ok()) << found.error().message();
     return found.ok() ? *found : std::nullopt;
   }
@@ -249,6 +260,55 @@ TEST_F(FindTest, SnapshotAcrossTheEdgeOfAWindowIsFound) {
     ASSERT_TRUE(Snapshot().has_value()) << filler;
     EXPECT_EQ(Snapshot()->seq, seq) << filler;
   }
+}
+
+TEST_F(FindTest, ReferenceToAnOldImageMovesNoPlaceInTheLog) {
+  Commits(1, 4);
+  StreamSeq a = Commits(5, 8);
+  Refer(8, 2);
+  StreamSeq b = Commits(9, 9);
+  Refer(9, 2);
+  EXPECT_EQ(Find(6), a);
+  EXPECT_EQ(Find(9), b);
+  EXPECT_EQ(Find(10), StreamSeq(0));
+  EXPECT_FALSE(Snapshot().has_value());
+}
+
+TEST_F(FindTest, NewestReferenceIsFoundHoweverFarBack) {
+  EXPECT_FALSE(Reference().has_value());
+  Commits(1, 4);
+  EXPECT_FALSE(Reference().has_value());
+  Refer(4, 2);
+  StreamSeq newest = Refer(4, 3);
+  for (int i = 0; i < 3000; ++i) SendHeartbeat(4);  // beyond the first window
+  ASSERT_TRUE(Reference().has_value());
+  EXPECT_EQ(Reference()->seq, newest);
+  EXPECT_EQ(Reference()->ref.image.txid, Txid(3));
+  EXPECT_EQ(Reference()->ref.url, "file:///archive");
+  Append({MakeHeader(5, 4), SnapshotRef{"", "", Position()}});  // no reference at all
+  EXPECT_EQ(Reference()->seq, newest);
+  lineage_ = Lineage::Random();
+  Marker(0);
+  EXPECT_FALSE(Reference().has_value());
+}
+
+TEST_F(FindTest, ImagesAreLookedForOnlyAsFarBackAsTheNewestOne) {
+  StreamSeq snapshot = SmallSnapshot(2);
+  Commits(3, 3);
+  Settle();
+  EXPECT_EQ(FindLastImages(*log_)->snapshot->seq, snapshot);
+  EXPECT_FALSE(FindLastImages(*log_)->reference.has_value());
+  for (int i = 0; i < 3000; ++i) SendHeartbeat(3);
+  StreamSeq reference = Refer(3, 3);
+  Settle();
+  Result<ImagePlaces> places = FindLastImages(*log_);
+  ASSERT_TRUE(places.ok());
+  EXPECT_FALSE(places->snapshot.has_value());
+  EXPECT_EQ(places->reference->seq, reference);
+  StreamSeq newer = SmallSnapshot(3);
+  Settle();
+  EXPECT_EQ(FindLastImages(*log_)->snapshot->seq, newer);
+  EXPECT_EQ(FindLastImages(*log_)->reference->seq, reference);
 }
 
 TEST_F(FindTest, StopEndsTheSearch) {
