@@ -7,12 +7,6 @@
 #include "ltx/base/time.h"
 
 namespace runnel::archive {
-namespace {
-
-constexpr uint8_t kLevels[] = {0, 1, 2, 3, kSnapshotLevel};
-
-}  // namespace
-
 Result<LoadedManifest> LoadManifest(store::ObjectStore& store, const Layout& layout) {
   const std::string key = layout.ManifestKey();
   std::string bytes;
@@ -42,7 +36,7 @@ Result<bool> Catalog::Load() {
 }
 
 Status Catalog::EachObject(const std::function<Status(const store::ObjectInfo&)>& each) {
-  for (uint8_t level : kLevels) TRY(store_.ListAll(layout_.LevelPrefix(level), each));
+  for (uint8_t level = 0; level <= kSnapshotLevel; ++level) TRY(store_.ListAll(layout_.LevelPrefix(level), each));
   return store_.ListAll(layout_.SegmentPrefix(), each);
 }
 
@@ -82,16 +76,18 @@ Result<uint64_t> Catalog::Sweep() {
   std::vector<std::string> nameless;
   TRY(EachObject([&](const store::ObjectInfo& info) {
     const std::optional<ObjectName> name = layout_.Parse(info.key);
+    const bool foreign = name && name->level > kLevelMax && name->level != kSnapshotLevel;
+    if (foreign) return Ok();  // of no level that we write
     if (name && manifest_.Find(*name) == nullptr) nameless.push_back(info.key);
     return Ok();
   }));
-  if (nameless.empty()) return uint64_t{0};
-  // A rival that has begun meanwhile may be about to name one of them.
-  TRY_ASSIGN(LoadedManifest now, LoadManifest(store_, layout_));
-  if (now.manifest.revision != manifest_.revision) {
-    return Error(Errc::kConflict, store_.location() + ": another archiver has changed the manifest");
-  }
   for (const std::string& key : nameless) {
+    // A rival that has begun meanwhile may be about to name just this one: whoever was held up in here, however long,
+    // asks before each.
+    TRY_ASSIGN(const store::ObjectInfo manifest, store_.Head(layout_.ManifestKey()));
+    if (manifest.version != version_) {
+      return Error(Errc::kConflict, store_.location() + ": another archiver has changed the manifest");
+    }
     Log(Level::kInfo, "nameless_object_removed", {{"db", manifest_.database}, {"object", key}});
     TRY(store_.Delete(key));
   }

@@ -37,7 +37,9 @@ class Catalog {
   Status Update(const std::function<void(Manifest&)>& change);
 
   // Removes objects without a name: what killed writers left behind. REQUIRES: an Update has succeeded since Load, so
-  // that no other writer can give them a name any more. Returns how many. Errors also: kConflict.
+  // that no other writer can give them a name any more. Each is removed only while the manifest is still the one that
+  // was read, so that a process that was stopped in here takes nothing from its successor. Returns how many. Errors
+  // also: kConflict.
   Result<uint64_t> Sweep();
 
   const Manifest& manifest() const { return manifest_; }
