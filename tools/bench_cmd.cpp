@@ -285,7 +285,8 @@ void AddBench(CLI::App& app, Context& context) {
   verb->add_option("--rate", options->sustained_rate, "Commits per second of the sustained run");
   verb->add_option("--catchup-mib", options->catchup_mib, "Size of the log to catch up with");
   auto restore = std::make_shared<RestoreBenchOptions>();
-  CLI::App* restore_verb = verb->add_subcommand("restore", "A restore beside cp and beside Litestream's; prints JSON");
+  CLI::App* restore_verb =
+      verb->add_subcommand("restore", "A restore beside cp, Litestream's, and what an S3 server sends");
   restore_verb->add_option("--mib", restore->mib, "Size of the database")->check(CLI::Range(1, 1 << 20));
   restore_verb->add_option("--runs", restore->runs, "Of each, in turn")->check(CLI::Range(1, 100));
   restore_verb->add_option("--archive", restore->archive,

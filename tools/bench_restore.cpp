@@ -1,5 +1,6 @@
-// runnel bench restore: how long a restore takes beside `cp` and sync of the same file, and beside Litestream's, taken
-// in turn on the same archive in the same run. Each is a process of its own; all read what is in the page cache.
+// runnel bench restore: how long a restore takes beside `cp` and sync of the same file, beside Litestream's, and from
+// S3 beside what the server can send (curl, the same bytes in as many requests at once), taken in turn on the same
+// archive in the same run. Each is a process of its own; all read what is in the page cache.
 #include "tools/bench_restore.h"
 
 #include <fcntl.h>
@@ -26,6 +27,7 @@
 #include "ltx/format/encoder.h"
 #include "subscriber/archive/layout.h"
 #include "subscriber/archive/store/open.h"
+#include "subscriber/archive/store/url.h"
 #include "tools/bench_parts.h"
 #include "tools/command.h"
 #include "tools/version.h"
@@ -99,8 +101,13 @@ class StoreSink : public ltx::ByteSink {
   std::string buffer_;
 };
 
-// The file as the snapshot of TXID 1, as Litestream would write it. Returns its bytes.
-Result<uint64_t> ArchiveSnapshot(const std::string& path, const std::string& url) {
+struct BenchArchive {
+  std::string key;
+  uint64_t bytes = 0;
+};
+
+// The file as the snapshot of TXID 1, as Litestream would write it.
+Result<BenchArchive> ArchiveSnapshot(const std::string& path, const std::string& url) {
   TRY_ASSIGN(const archive::Layout layout, archive::Layout::ForUrl(url));
   TRY_ASSIGN(const std::unique_ptr<store::ObjectStore> store, store::OpenStore(url));
   const archive::ObjectName name{archive::ObjectKind::kLevel, archive::kSnapshotLevel, Txid(1), Txid(1)};
@@ -128,7 +135,31 @@ Result<uint64_t> ArchiveSnapshot(const std::string& path, const std::string& url
   TRY(encoder.Finish(Checksum()));
   TRY(sink.Flush());
   TRY(writer->Commit());
-  return encoder.bytes_written();
+  return BenchArchive{layout.Key(name), encoder.bytes_written()};
+}
+
+// What reads an object of an S3 server with an endpoint of its own as fast as it is sent; empty for other archives.
+Result<std::vector<std::string>> CurlOf(const std::string& archive_url, const BenchArchive& archive) {
+  TRY_ASSIGN(const store::Url url, store::ParseUrl(archive_url));
+  const auto endpoint = url.query.find("endpoint");
+  if (url.scheme != "s3" || endpoint == url.query.end()) return std::vector<std::string>();
+  const std::string prefix = url.prefix.empty() ? "" : url.prefix + "/";
+  const std::string object = endpoint->second + "/" + url.bucket + "/" + prefix + archive.key;
+  const auto region = url.query.find("region");
+  // curl would sign a body's checksum that the server wants named.
+  const char* script =
+      "i=0; pids=; while [ $i -lt 8 ]; do "
+      "from=$(($2 * i / 8)); i=$((i + 1)); to=$(($2 * i / 8 - 1)); "
+      "curl -sf --aws-sigv4 \"aws:amz:$3:s3\" --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" "
+      "-H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -r $from-$to -o /dev/null \"$1\" & pids=\"$pids $!\"; done; "
+      "for pid in $pids; do wait $pid || exit 1; done";
+  return std::vector<std::string>{"sh",
+                                  "-c",
+                                  script,
+                                  "sh",
+                                  object,
+                                  std::to_string(archive.bytes),
+                                  region == url.query.end() ? "us-east-1" : region->second};
 }
 
 struct Timed {
@@ -182,11 +213,12 @@ Result<bool> SameBytes(const std::string& one, const std::string& other) {
   }
 }
 
-// Who makes the file, and how long each time.
+// Who makes the file (or only reads the archive), and how long each time.
 struct Contender {
   std::string name;
   std::vector<std::string> argv;
   std::vector<Timed> runs;
+  bool makes_file = true;
 };
 
 double MedianSeconds(const Contender& contender) {
@@ -195,6 +227,7 @@ double MedianSeconds(const Contender& contender) {
   return Quantile(std::move(seconds), 0.5);
 }
 
+// `mib` of what it makes, or else reads.
 nlohmann::json ToJson(const Contender& contender, double mib, double cp_seconds) {
   nlohmann::json json = {{"seconds", nlohmann::json::array()}, {"cpu_seconds", nlohmann::json::array()}};
   long peak = 0;
@@ -206,7 +239,7 @@ nlohmann::json ToJson(const Contender& contender, double mib, double cp_seconds)
   const double median = MedianSeconds(contender);
   json["seconds_median"] = median;
   json["mib_per_s_median"] = mib / median;
-  json["rate_to_cp"] = cp_seconds / median;
+  if (contender.makes_file) json["rate_to_cp"] = cp_seconds / median;
   json["peak_rss_kib"] = peak;
   return json;
 }
@@ -219,7 +252,7 @@ Result<nlohmann::json> Measure(const RestoreBenchOptions& options) {
   std::fprintf(stderr, "bench: a database of %llu MiB and its archive ...\n",
                static_cast<unsigned long long>(options.mib));
   TRY(MakeDatabase(source, options.mib << 20));
-  TRY_ASSIGN(const uint64_t archive_bytes, ArchiveSnapshot(source, url));
+  TRY_ASSIGN(const BenchArchive archive, ArchiveSnapshot(source, url));
   ::sync();
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   std::vector<Contender> contenders = {
@@ -228,6 +261,8 @@ Result<nlohmann::json> Measure(const RestoreBenchOptions& options) {
   if (!options.litestream.empty()) {
     contenders.push_back({"litestream", {options.litestream, "restore", "-o", output, url}, {}});
   }
+  TRY_ASSIGN(std::vector<std::string> curl, CurlOf(url, archive));
+  if (!curl.empty()) contenders.push_back({"curl", std::move(curl), {}, false});
   const std::string log = dir / "log";
   for (int run = 0; run < options.runs; ++run) {
     for (size_t i = 0; i < contenders.size(); ++i) {
@@ -235,6 +270,7 @@ Result<nlohmann::json> Measure(const RestoreBenchOptions& options) {
       std::fprintf(stderr, "bench: %s, run %d ...\n", contender.name.c_str(), run + 1);
       TRY_ASSIGN(Timed timed, RunTimed(contender.argv, log));
       contender.runs.push_back(timed);
+      if (!contender.makes_file) continue;
       TRY_ASSIGN(const bool same, SameBytes(source, output));
       if (!same) return Error(Errc::kCorrupt, contender.name + " made another file than the source");
       TRY(RemoveFile(output));
@@ -244,13 +280,18 @@ Result<nlohmann::json> Measure(const RestoreBenchOptions& options) {
   TRY_ASSIGN(const File file, File::OpenRead(source));
   TRY_ASSIGN(const uint64_t bytes, file.Size());
   const double mib = static_cast<double>(bytes) / (1 << 20);
-  nlohmann::json report = {{"runnel", kVersion},
+  const double archive_mib = static_cast<double>(archive.bytes) / (1 << 20);
+  nlohmann::json report = {{"version", kVersion},
                            {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)},
                            {"database_mib", mib},
-                           {"archive_mib", static_cast<double>(archive_bytes) / (1 << 20)},
+                           {"archive_mib", archive_mib},
                            {"runs", options.runs}};
   const double cp_seconds = MedianSeconds(contenders.front());
-  for (const Contender& contender : contenders) report[contender.name] = ToJson(contender, mib, cp_seconds);
+  for (const Contender& contender : contenders) {
+    report[contender.name] = ToJson(contender, contender.makes_file ? mib : archive_mib, cp_seconds);
+  }
+  // What the archive's bytes came at, to be held against what the server sends.
+  report["runnel"]["archive_mib_per_s_median"] = archive_mib / MedianSeconds(contenders[1]);
   return report;
 }
 

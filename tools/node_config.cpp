@@ -188,10 +188,9 @@ Status ReadLists(const ConfigMap& root, const Defaults& defaults, NodeSettings& 
     if (Status parsed = NameFromUrl(replica.bus_url, replica.name); !parsed.ok())
       map.Refuse("bus", parsed.error().message());
     AddArchive(map, defaults.archive, replica.bus_url, replica.bus, settings.subscriber_archives);
-    if (map.Has("archive")) {
-      replica.archive_url = settings.subscriber_archives.back().archive_url;
-      replica.store = settings.subscriber_archives.back().store;
-    }
+    if (map.Has("archive")) replica.archive_url = settings.subscriber_archives.back().archive_url;
+    // Also for an archive that only the log names.
+    replica.store = ReadArchive(map, defaults.archive).store;
     AddFeed(map, replica, settings.feeds);
     settings.subscriber.replicas.push_back(std::move(replica));
   }
@@ -264,6 +263,7 @@ Result<publisher::DatabaseConfig> DatabaseFor(const NodeSettings& settings, cons
 Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const std::string& bus,
                                              const std::string& path) {
   subscriber::ReplicaConfig config;
+  config.store = settings.archive_defaults.store;
   for (const subscriber::ReplicaConfig& known : settings.subscriber.replicas) {
     if (known.replica.path == path) config = known;
   }
@@ -271,6 +271,28 @@ Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const
   config.replica.path = path;
   TRY(NameFromUrl(bus, config.name));
   return config;
+}
+
+bus::OpenOptions BusOptionsFor(const NodeSettings& settings, const std::string& bus) {
+  for (const publisher::DatabaseConfig& known : settings.publisher.databases) {
+    if (known.bus_url == bus) return known.bus;
+  }
+  for (const subscriber::ReplicaConfig& known : settings.subscriber.replicas) {
+    if (known.bus_url == bus) return known.bus;
+  }
+  for (const archive::ArchiveConfig& known : settings.archives) {
+    if (known.bus_url == bus) return known.bus;
+  }
+  return settings.archive_defaults.bus;
+}
+
+store::StoreOptions StoreOptionsFor(const NodeSettings& settings, const std::string& archive) {
+  for (const auto* list : {&settings.archives, &settings.publisher_archives, &settings.subscriber_archives}) {
+    for (const archive::ArchiveConfig& known : *list) {
+      if (known.archive_url == archive) return known.store;
+    }
+  }
+  return settings.archive_defaults.store;
 }
 
 Result<archive::ArchiveConfig> ArchiveFor(const NodeSettings& settings, const std::string& bus,

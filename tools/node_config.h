@@ -25,8 +25,8 @@ struct NodeSettings {
   std::vector<archive::ArchiveConfig> publisher_archives;
   std::vector<archive::ArchiveConfig> subscriber_archives;
   std::vector<archive::ArchiveConfig> archives;
-  std::vector<FeedSettings> feeds;  // of replicas:, in the subscriber
-  archive::ArchiveConfig archive_defaults;
+  std::vector<FeedSettings> feeds;          // of replicas:, in the subscriber
+  archive::ArchiveConfig archive_defaults;  // .bus: of every log that no entry names
 };
 
 // `file` empty: runnel.yml, then /etc/runnel.yml, and all defaults when neither is there. Errors: kInvalid, with line
@@ -40,5 +40,10 @@ Result<subscriber::ReplicaConfig> ReplicaFor(const NodeSettings& settings, const
                                              const std::string& path);
 Result<archive::ArchiveConfig> ArchiveFor(const NodeSettings& settings, const std::string& bus,
                                           const std::string& archive);
+
+// How a bus or an archive is opened that was named on the command line: as the first entry of the file that names it
+// says, else by the file's defaults.
+bus::OpenOptions BusOptionsFor(const NodeSettings& settings, const std::string& bus);
+store::StoreOptions StoreOptionsFor(const NodeSettings& settings, const std::string& archive);
 
 }  // namespace runnel::tools

@@ -36,13 +36,10 @@ Result<Txid> ParseTarget(const std::string& text) {
   return Error(Errc::kInvalid, "--txid " + text + " is no TXID: it has 16 hex digits, as runnel status prints it");
 }
 
-Result<subscriber::RestoreRequest> RequestFor(const RestoreOptions& options) {
+Result<subscriber::RestoreRequest> RequestFor(const Context& context, const RestoreOptions& options) {
   subscriber::RestoreRequest request;
   request.output = options.output;
   request.replace = options.force;
-  request.bus.client_name = "runnel restore";
-  request.store.client_name = "runnel restore";
-  request.bus.force = true;  // a log whose settings endanger data is still read
   if (!options.txid.empty()) {
     TRY_ASSIGN(request.txid, ParseTarget(options.txid));
   }
@@ -50,9 +47,14 @@ Result<subscriber::RestoreRequest> RequestFor(const RestoreOptions& options) {
     TRY_ASSIGN(request.time, ParseRfc3339(options.timestamp));
   }
   if (options.output.empty() && !options.dry_run) return Error(Errc::kInvalid, "restore needs -o FILE");
-  TRY_ASSIGN(Sources sources, SourcesOf(options.sources));
-  request.archive_url = std::move(sources.archive);
-  request.bus_url = std::move(sources.bus);
+  TRY_ASSIGN(const NodeSettings settings, LoadSettings(context.config_file));
+  TRY_ASSIGN(const Sources sources, SourcesOf(settings, options.sources));
+  request.archive_url = sources.archive;
+  request.bus_url = sources.bus;
+  request.bus = BusOptionsFor(settings, sources.bus.value_or(""));
+  request.store = StoreOptionsFor(settings, sources.archive.value_or(""));
+  request.bus.client_name = request.store.client_name = "runnel restore";
+  request.bus.force = true;  // a log whose settings endanger data is still read
   return request;
 }
 
@@ -114,7 +116,7 @@ void PrintReport(const Context& context, const RestoreOptions& options, const su
 int Restore(const Context& context, const RestoreOptions& options) {
   Result<std::unique_ptr<Signals>> signals = Signals::Install();
   if (!signals.ok()) return Fail(signals.error());
-  Result<subscriber::RestoreRequest> request = RequestFor(options);
+  Result<subscriber::RestoreRequest> request = RequestFor(context, options);
   if (!request.ok()) return Fail(request.error());
   Progress progress("restore", ProgressUnit::kBytes, 0);
   request->progress = [&progress](uint64_t done, uint64_t total) {

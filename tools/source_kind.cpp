@@ -11,7 +11,7 @@ namespace {
 
 enum class Kind { kArchive, kBus };
 
-Result<Kind> KindOf(const std::string& url) {
+Result<Kind> KindOf(const NodeSettings& settings, const std::string& url) {
   const std::string_view scheme = std::string_view(url).substr(0, url.find("://"));
   if (scheme.size() == url.size()) {
     return Error(Errc::kInvalid, "\"" + url +
@@ -20,7 +20,7 @@ Result<Kind> KindOf(const std::string& url) {
   }
   if (scheme == "kafka") return Kind::kBus;
   if (scheme != "file" && scheme != "nats" && scheme != "tls") return Kind::kArchive;
-  bus::OpenOptions options;
+  bus::OpenOptions options = BusOptionsFor(settings, url);
   options.client_name = "runnel restore";
   options.force = true;
   Result<std::unique_ptr<bus::Log>> log = bus::OpenLog(url, options);
@@ -34,10 +34,10 @@ Result<Kind> KindOf(const std::string& url) {
 
 }  // namespace
 
-Result<Sources> SourcesOf(const std::vector<std::string>& urls) {
+Result<Sources> SourcesOf(const NodeSettings& settings, const std::vector<std::string>& urls) {
   Sources sources;
   for (const std::string& url : urls) {
-    TRY_ASSIGN(const Kind kind, KindOf(url));
+    TRY_ASSIGN(const Kind kind, KindOf(settings, url));
     std::optional<std::string>& slot = kind == Kind::kBus ? sources.bus : sources.archive;
     if (slot) {
       const char* what = kind == Kind::kBus ? "buses" : "archives";

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ltx/base/result.h"
+#include "tools/node_config.h"
 
 namespace runnel::tools {
 
@@ -14,8 +15,8 @@ struct Sources {
   std::optional<std::string> bus;
 };
 
-// Asks the bus whether there is a log under a URL that could be either. Errors: kInvalid (no URL, two of one kind),
-// kUnavailable.
-Result<Sources> SourcesOf(const std::vector<std::string>& urls);
+// Asks the bus whether there is a log under a URL that could be either, as `settings` say that it is opened. Errors:
+// kInvalid (no URL, two of one kind), kUnavailable.
+Result<Sources> SourcesOf(const NodeSettings& settings, const std::vector<std::string>& urls);
 
 }  // namespace runnel::tools

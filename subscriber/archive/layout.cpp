@@ -1,7 +1,5 @@
 #include "subscriber/archive/layout.h"
 
-#include <array>
-
 #include "ltx/format/header.h"
 
 namespace runnel::archive {
@@ -10,7 +8,6 @@ namespace {
 constexpr std::string_view kLtxSuffix = ".ltx";
 constexpr std::string_view kSegmentSuffix = ".seg";
 constexpr size_t kTxidDigits = 16;
-constexpr std::array<uint8_t, 5> kLevels = {0, 1, 2, 3, kSnapshotLevel};
 
 std::string RangeText(Txid min_txid, Txid max_txid) { return ToString(min_txid) + "-" + ToString(max_txid); }
 
@@ -74,7 +71,7 @@ std::optional<ObjectName> Layout::Parse(std::string_view key) const {
     if (!ParseRange(key, kSegmentSuffix, name)) return std::nullopt;
     return name;
   }
-  for (uint8_t level : kLevels) {
+  for (uint8_t level = 0; level <= kSnapshotLevel; ++level) {
     if (!TakePrefix(key, LevelPrefix(level))) continue;
     name.level = level;
     if (!ParseRange(key, kLtxSuffix, name)) return std::nullopt;

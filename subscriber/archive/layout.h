@@ -20,8 +20,10 @@ enum class ObjectKind : uint8_t {
   kSegment = 2,  // a piece of the verbatim log
 };
 
-// Levels 0 to 3 hold ranges of commits, each level longer ones than the level below; 9 holds whole images.
+// Levels 0 to 3 hold ranges of commits, each level longer ones than the level below; 9 holds whole images. Litestream
+// can be told to keep levels up to 8: they are read, and left alone.
 inline constexpr uint8_t kLevelMax = 3;
+inline constexpr uint8_t kForeignLevelMax = 8;
 inline constexpr uint8_t kSnapshotLevel = 9;
 
 // What a key of an archive names.

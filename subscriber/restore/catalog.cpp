@@ -50,7 +50,7 @@ Status Catalog::LoadManifest(const archive::Layout& layout) {
 
 Status Catalog::ListObjects(const archive::Layout& layout) {
   std::vector<std::string> prefixes = {layout.SegmentPrefix(), layout.LevelPrefix(archive::kSnapshotLevel)};
-  for (uint8_t level = 0; level <= archive::kLevelMax; ++level) prefixes.push_back(layout.LevelPrefix(level));
+  for (uint8_t level = 0; level <= archive::kForeignLevelMax; ++level) prefixes.push_back(layout.LevelPrefix(level));
   for (const std::string& prefix : prefixes) {
     TRY(store_->ListAll(prefix, [&](const store::ObjectInfo& info) -> Status {
       const std::optional<archive::ObjectName> name = layout.Parse(info.key);

@@ -132,8 +132,15 @@ def credentials(world):
         assert "testsecret" not in text and "s3://bucket" in text, text
         assert "Signature" in text or "access key" in text, text
         leaves_nothing(world, out)
+    # What the configuration says is used, whatever the environment says; wrong there is wrong.
+    for secret, code in (("testsecret", 0), ("wrong", 2)):
+        config = world.path("keys.yml")
+        with open(config, "w") as f:
+            f.write("defaults:\n  archive-credentials:\n    access-key-id: testkey\n"
+                    f"    secret-access-key: {secret}\n")
+        restore(world, place, place.url, "--config", config, code=code)
     place.env = right
-    log("wrong credentials are said to be that")
+    log("credentials of the environment and of the configuration are used; wrong ones are said to be that")
 
 
 def full_disk(world, place):

@@ -115,6 +115,24 @@ TEST(ArchiveKeys, StandAtDatabasesReplicasAndByThemselves) {
   EXPECT_EQ(settings->archives[0].store.credentials.user, "me");
 }
 
+TEST(ArchiveKeys, LoginsServeWhateverNamesTheArchive) {
+  Result<NodeSettings> settings = LoadText(
+      "defaults:\n  archive-credentials:\n    access-key-id: shared\n  credentials:\n    user: everybody\n"
+      "replicas:\n  - bus: nats://host/a\n    path: /a.db\n    credentials:\n      user: a\n"
+      "archives:\n  - bus: nats://host/b\n    archive: s3://bucket/b\n"
+      "    archive-credentials:\n      access-key-id: own\n");
+  ASSERT_TRUE(settings.ok()) << settings.error().message();
+  EXPECT_EQ(StoreOptionsFor(*settings, "s3://bucket/b").credentials.access_key_id, "own");
+  EXPECT_EQ(StoreOptionsFor(*settings, "s3://bucket/other").credentials.access_key_id, "shared");
+  EXPECT_EQ(BusOptionsFor(*settings, "nats://host/a").credentials.user, "a");
+  EXPECT_EQ(BusOptionsFor(*settings, "nats://host/other").credentials.user, "everybody");
+  // A replica without `archive:` may meet one that its log names.
+  EXPECT_EQ(settings->subscriber.replicas[0].store.credentials.access_key_id, "shared");
+  Result<subscriber::ReplicaConfig> replica = ReplicaFor(*settings, "nats://host/new", "/new.db");
+  ASSERT_TRUE(replica.ok());
+  EXPECT_EQ(replica->store.credentials.access_key_id, "shared");
+}
+
 TEST(ArchiveKeys, AreRefusedWithWhatIsWrong) {
   const std::string entry = "archives:\n  - bus: file:///bus/c\n    archive: ";
   for (const auto& [text, hint] : {std::pair<std::string, std::string>{entry + "ftp://x\n", "archive"},
