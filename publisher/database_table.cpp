@@ -9,7 +9,9 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include "bus/chunk_reader.h"
 #include "bus/find.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/fs.h"
@@ -24,53 +26,38 @@ namespace runnel::publisher {
 namespace {
 
 constexpr std::chrono::seconds kNextWait{10};
+constexpr size_t kCopyBytes = 256 << 10;
 
-// The chunks of one LTX, put together in a temporary file.
-class ChunkFile : public ltx::ByteSource {
+// A scratch file, read from its beginning.
+class ScratchSource : public ltx::ByteSource {
  public:
-  explicit ChunkFile(std::string path) : path_(std::move(path)) {}
-  ~ChunkFile() override {
-    // Left behind, it would only be overwritten by the next one.
-    [[maybe_unused]] Status removed = file_ ? RemoveFile(path_) : Ok();
-  }
-  ChunkFile(const ChunkFile&) = delete;
-  ChunkFile& operator=(const ChunkFile&) = delete;
-
-  Status Add(const bus::Chunk& chunk) {
-    if (chunk.index == 0) {
-      TRY_ASSIGN(file_, File::CreateOrTruncate(path_));
-      written_ = read_ = 0;
-    }
-    if (!file_) return Ok();  // the rest of an LTX whose beginning was not read
-    TRY(file_->WriteAt(written_, AsBytes(chunk.data)));
-    written_ += chunk.data.size();
-    return Ok();
-  }
-  bool begun() const { return file_.has_value(); }
-
+  explicit ScratchSource(const File& file) : file_(file) {}
   Result<size_t> Read(MutableBytes out) override {
-    TRY_ASSIGN(size_t got, file_->ReadAt(read_, out));
+    TRY_ASSIGN(const size_t got, file_.ReadAt(read_, out));
     read_ += got;
     return got;
   }
 
  private:
-  const std::string path_;
-  std::optional<File> file_;
-  uint64_t written_ = 0;
+  const File& file_;
   uint64_t read_ = 0;
 };
 
 // Moves a page table over the LTX files of a log.
 class TableMover {
  public:
-  TableMover(ltx::PageTable& table, std::string scratch) : table_(table), chunks_(std::move(scratch)) {}
+  TableMover(ltx::PageTable& table, std::string scratch) : table_(table), scratch_(std::move(scratch)) {}
 
   // To the head, or to the end of the log if nothing leads there. Errors: kCorrupt, those of the log.
   Status Read(bus::LogReader& reader, const LogHead& head, const std::stop_token& stop) {
     bus::StreamSeq seq;
-    while (table_.position().txid < head.position.txid && seq < head.tail_seq) {
-      TRY_ASSIGN(bus::Message message, reader.Next(std::chrono::steady_clock::now() + kNextWait, stop));
+    std::optional<bus::Message> next;
+    while (table_.position().txid < head.position.txid && (next || seq < head.tail_seq)) {
+      if (!next) {
+        TRY_ASSIGN(next, reader.Next(DeadlineIn(kNextWait), stop));
+      }
+      bus::Message message = std::move(*next);
+      next.reset();
       seq = message.seq;
       Result<bus::Envelope> decoded = bus::Decode(message.payload);
       if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // what it may have held is missed at the end
@@ -79,7 +66,16 @@ class TableMover {
       if (header.lineage == lineage_ && header.epoch < epoch_) continue;  // void: behind a takeover
       lineage_ = header.lineage;
       epoch_ = header.epoch;
-      TRY(Take(*decoded));
+      const auto* chunk = std::get_if<bus::Chunk>(&decoded->body);
+      if (const auto* commits = std::get_if<bus::Commits>(&decoded->body)) {
+        TRY(TakeCommits(*commits));
+      } else if (chunk != nullptr && chunk->index == 0) {
+        bus::ChunkReader chunks(reader, seq, std::move(*decoded), stop);
+        Status taken = TakeChunks(chunks);
+        seq = chunks.last_seq();
+        next = chunks.TakeInterruption();  // its publisher died inside it
+        if (!next) TRY(std::move(taken));
+      }
     }
     return Ok();
   }
@@ -88,17 +84,28 @@ class TableMover {
   uint32_t change_counter() const { return change_counter_; }
 
  private:
-  Status Take(const bus::Envelope& envelope) {
-    if (const auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
-      for (const bus::Entry& entry : commits->entries) {
-        ltx::BytesSource source(AsBytes(entry.ltx));
-        TRY(Apply(source));
-      }
-    } else if (const auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
-      TRY(chunks_.Add(*chunk));
-      if (chunk->last && chunks_.begun()) TRY(Apply(chunks_));
+  Status TakeCommits(const bus::Commits& commits) {
+    for (const bus::Entry& entry : commits.entries) {
+      ltx::BytesSource source(AsBytes(entry.ltx));
+      TRY(Apply(source));
     }
     return Ok();
+  }
+
+  // Through a file: only with its last chunk does it count.
+  Status TakeChunks(bus::ChunkReader& chunks) {
+    TRY_ASSIGN(File file, File::CreateOrTruncate(scratch_));
+    TRY(RemoveFile(scratch_));  // nobody else needs its name, and nothing is left behind
+    std::vector<std::byte> buffer(kCopyBytes);
+    uint64_t written = 0;
+    while (true) {
+      TRY_ASSIGN(const size_t got, chunks.Read(buffer));
+      if (got == 0) break;
+      TRY(file.WriteAt(written, Bytes(buffer).first(got)));
+      written += got;
+    }
+    ScratchSource source(file);
+    return Apply(source);
   }
 
   Status Apply(ltx::ByteSource& source) {
@@ -120,7 +127,7 @@ class TableMover {
   }
 
   ltx::PageTable& table_;
-  ChunkFile chunks_;
+  const std::string scratch_;
   bus::Lineage lineage_;
   bus::Epoch epoch_;
   uint32_t change_counter_ = 0;

@@ -4,12 +4,12 @@
 #include <utility>
 #include <variant>
 
+#include "bus/chunk_reader.h"
 #include "bus/find.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/log.h"
 #include "ltx/format/decoder.h"
 #include "subscriber/admit.h"
-#include "subscriber/chunk_source.h"
 
 namespace runnel::subscriber {
 
@@ -57,7 +57,7 @@ Status FeedEntries::Handle(bus::Message message, std::stop_token stop, const Vis
   if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) return HandleCommits(*commits, visit);
   if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
     if (chunk->index != 0) return Ok();  // the rest of a file whose beginning was passed over
-    return HandleChunk(std::move(envelope), std::move(stop), visit);
+    return HandleChunk(std::move(envelope), message.seq, std::move(stop), visit);
   }
   if (std::holds_alternative<bus::UnknownKind>(envelope.body)) return Ok();
   return HandlePosition(envelope.header.position);
@@ -73,17 +73,17 @@ Status FeedEntries::HandleCommits(const bus::Commits& commits, const Visitor& vi
   return Ok();
 }
 
-Status FeedEntries::HandleChunk(bus::Envelope envelope, std::stop_token stop, const Visitor& visit) {
+Status FeedEntries::HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop,
+                                const Visitor& visit) {
   const auto& chunk = std::get<bus::Chunk>(envelope.body);
   if (chunk.data.size() < ltx::kHeaderBytes) return Error(Errc::kCorrupt, "the first chunk of an LTX is too short");
   TRY_ASSIGN(ltx::Header header, ltx::DecodeHeader(AsBytes(chunk.data).first(ltx::kHeaderBytes)));
   bus::Entry entry = chunk.entry;
-  ChunkSource source(*reader_, std::move(envelope), std::move(stop));
+  bus::ChunkReader source(*reader_, seq, std::move(envelope), std::move(stop));
   Status shown = Show(entry, header, source, visit);
-  if (!source.interruption()) return shown;
   // The publisher died inside this file; what came instead says how it goes on.
-  interruption_ = source.interruption();
-  return Ok();
+  interruption_ = source.TakeInterruption();
+  return interruption_ ? Ok() : shown;
 }
 
 Status FeedEntries::Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source,

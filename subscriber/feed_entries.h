@@ -36,7 +36,7 @@ class FeedEntries {
   FeedEntries(const feed::LineageId& lineage, Position position) : lineage_(lineage), position_(position) {}
   Status Handle(bus::Message message, std::stop_token stop, const Visitor& visit);
   Status HandleCommits(const bus::Commits& commits, const Visitor& visit);
-  Status HandleChunk(bus::Envelope envelope, std::stop_token stop, const Visitor& visit);
+  Status HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop, const Visitor& visit);
   Status HandlePosition(const Position& head) const;
   Status Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source, const Visitor& visit);
 

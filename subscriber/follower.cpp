@@ -156,7 +156,7 @@ Status Follower::Handle(bus::Message message, std::stop_token stop) {
     return HandleCommits(envelope.header, std::move(*commits), stop);
   }
   TRY(ApplyPending(stop));
-  if (std::holds_alternative<bus::Chunk>(envelope.body)) return HandleChunk(std::move(envelope), stop);
+  if (std::holds_alternative<bus::Chunk>(envelope.body)) return HandleChunk(std::move(envelope), message.seq, stop);
   if (std::holds_alternative<bus::UnknownKind>(envelope.body)) {
     Log(Level::kWarn, "unknown_message_skipped", {{"db", config_.name}, {"seq", message.seq.raw()}});
     return Ok();
@@ -247,7 +247,7 @@ Status Follower::NotNext(Admission admission, const bus::Entry& entry, const ltx
 }
 
 // REQUIRES: nothing is pending.
-Status Follower::HandleChunk(bus::Envelope envelope, std::stop_token stop) {
+Status Follower::HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop) {
   const auto& chunk = std::get<bus::Chunk>(envelope.body);
   if (chunk.index != 0) return Ok();  // the rest of an LTX whose beginning was passed over
   if (chunk.data.size() < ltx::kHeaderBytes) return Error(Errc::kCorrupt, "the first chunk of an LTX is too short");
@@ -267,14 +267,11 @@ Status Follower::HandleChunk(bus::Envelope envelope, std::stop_token stop) {
     covers = admission != Admission::kNext;
     if (covers) TRY(NotNext(admission, entry, ltx_header));
   }
-  ChunkSource source(*reader_, std::move(envelope), stop);
+  bus::ChunkReader source(*reader_, seq, std::move(envelope), stop);
   Status applied = ApplyOne(source, entry, header, covers, stop);
-  if (source.interruption()) {
-    // The publisher died inside this LTX; what came instead says how it goes on.
-    interruption_ = source.interruption();
-    return Ok();
-  }
-  return applied;
+  // The publisher died inside this LTX; what came instead says how it goes on.
+  interruption_ = source.TakeInterruption();
+  return interruption_ ? Ok() : applied;
 }
 
 Status Follower::ApplyOne(ltx::ByteSource& source, const bus::Entry& entry, const bus::Header& header, bool covers,

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "bus/bus.h"
+#include "bus/chunk_reader.h"
 #include "bus/envelope.h"
 #include "bus/find.h"
 #include "ltx/base/latency.h"
@@ -30,7 +31,6 @@
 #include "subscriber/admit.h"
 #include "subscriber/applier.h"
 #include "subscriber/archive_source.h"
-#include "subscriber/chunk_source.h"
 #include "subscriber/config.h"
 #include "subscriber/heal.h"
 #include "subscriber/replica/image.h"
@@ -105,7 +105,7 @@ class Follower {
   Status Turn(std::stop_token stop);
   Status Handle(bus::Message message, std::stop_token stop);
   Status HandleCommits(const bus::Header& header, bus::Commits commits, std::stop_token stop);
-  Status HandleChunk(bus::Envelope envelope, std::stop_token stop);
+  Status HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop);
   Status HandlePosition(const bus::Header& header);
   Status CheckLineage(const bus::Header& header);
   Status NotNext(Admission admission, const bus::Entry& entry, const ltx::Header& ltx_header);

@@ -7,8 +7,8 @@
 #include <utility>
 #include <variant>
 
+#include "bus/chunk_reader.h"
 #include "ltx/base/bytes.h"
-#include "subscriber/chunk_source.h"
 
 namespace runnel::subscriber {
 namespace {
@@ -21,13 +21,11 @@ Result<bool> VisitChunks(bus::LogReader& reader, bus::Envelope first, const LtxV
                          bus::StreamSeq& seq, std::optional<bus::Message>& next) {
   bus::Header header = first.header;
   bus::Entry entry = std::get<bus::Chunk>(first.body).entry;
-  ChunkSource source(reader, std::move(first), std::move(stop));
+  bus::ChunkReader source(reader, seq, std::move(first), std::move(stop));
   Result<bool> visited = visit({header, entry, source});
-  seq = std::max(seq, source.last_seq());
-  if (source.interruption()) {
-    next = source.interruption();
-    return true;
-  }
+  seq = source.last_seq();
+  next = source.TakeInterruption();
+  if (next) return true;
   return visited;
 }
 

@@ -23,12 +23,12 @@
 #include <vector>
 
 #include "bus/bus.h"
+#include "bus/chunk_reader.h"
 #include "bus/envelope.h"
 #include "ltx/base/result.h"
 #include "ltx/base/sync.h"
 #include "ltx/base/time.h"
 #include "subscriber/archive/catalog.h"
-#include "subscriber/archive/chunk_file.h"
 #include "subscriber/archive/config.h"
 #include "subscriber/archive/intake.h"
 #include "subscriber/archive/lease.h"

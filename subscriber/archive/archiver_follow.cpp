@@ -149,7 +149,7 @@ Status Archiver::HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::st
     return NotAdmitted(ltx_header, admission == Admission::kFork);
   }
   TRY(Flush());
-  ChunkFile source(*reader_, seq, std::move(envelope), std::move(stop));
+  bus::ChunkReader source(*reader_, seq, std::move(envelope), std::move(stop));
   IntakeEnd end = EndAt(seq);
   end.unproven = admission == Admission::kOverlaps;
   Intake intake(*catalog_);
