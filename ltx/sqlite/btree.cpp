@@ -74,7 +74,7 @@ Result<BtreePage> BtreePage::Read(const Image& image, Pgno pgno) {
 }
 
 Result<uint32_t> BtreePage::CellOffset(uint32_t index) const {
-  uint32_t offset = LoadBe16(data_ + pointers_ + 2 * index);
+  uint32_t offset = CellStart(index);
   if (offset < pointers_ + 2 * cell_count_ || offset + kCellBytesMin > layout_->usable) {
     return PageError(pgno_, "cell " + std::to_string(index) + " lies outside the page");
   }
@@ -87,10 +87,10 @@ Result<Pgno> BtreePage::Child(uint32_t index) const {
   return Pgno(LoadBe32(data_ + offset));
 }
 
-Result<Cell> BtreePage::CellAt(uint32_t index) const {
+Status BtreePage::ReadAnyCell(uint32_t index, Cell& cell) const {
   TRY_ASSIGN(uint32_t offset, CellOffset(index));
   Bytes rest(data_ + offset, layout_->usable - offset);
-  Cell cell;
+  cell = Cell();
   if (!leaf_) {
     cell.child = Pgno(LoadBe32(rest.data()));
     rest = rest.subspan(4);
@@ -99,10 +99,9 @@ Result<Cell> BtreePage::CellAt(uint32_t index) const {
     Varint rowid = ReadVarint(rest);
     if (rowid.bytes == 0) return PageError(pgno_, "cell " + std::to_string(index) + " runs past the page");
     cell.rowid = static_cast<int64_t>(rowid.value);
-    return cell;
+    return Ok();
   }
-  TRY(ReadPayloadHead(rest, cell));
-  return cell;
+  return ReadPayloadHead(rest, cell);
 }
 
 Status BtreePage::ReadPayloadHead(Bytes rest, Cell& cell) const {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "ltx/base/bytes.h"
@@ -14,6 +15,7 @@
 #include "ltx/format/types.h"
 #include "ltx/sqlite/db_header.h"
 #include "ltx/sqlite/page_source.h"
+#include "ltx/sqlite/varint.h"
 
 namespace runnel::sqlite {
 
@@ -78,10 +80,22 @@ class BtreePage {
 
   // REQUIRES: !leaf(), index <= cell_count(); the last one is the right-most child. The number may be any.
   Result<Pgno> Child(uint32_t index) const;
-  // REQUIRES: index < cell_count().
-  Result<Cell> CellAt(uint32_t index) const;
+  // REQUIRES: index < cell_count(). The hot path of everything that reads whole pages: usual cells are decoded here.
+  Status ReadCell(uint32_t index, Cell& cell) const {
+    return TakeUsualCell(index, cell) ? Ok() : ReadAnyCell(index, cell);
+  }
+  // Cell pointers of this leaf and the other one name the same places. REQUIRES: both are leaves.
+  bool SamePointers(const BtreePage& other) const {
+    return cell_count_ == other.cell_count_ && pointers_ == other.pointers_ &&
+           std::memcmp(data_ + pointers_, other.data_ + pointers_, size_t{2} * cell_count_) == 0;
+  }
+  // Where a cell that could be read begins. REQUIRES: index < cell_count().
+  uint32_t CellStart(uint32_t index) const { return LoadBe16(data_ + pointers_ + 2 * index); }
+  Bytes bytes() const { return {data_, layout_->page_size}; }
 
  private:
+  bool TakeUsualCell(uint32_t index, Cell& cell) const;
+  Status ReadAnyCell(uint32_t index, Cell& cell) const;
   Result<uint32_t> CellOffset(uint32_t index) const;
   Status ReadPayloadHead(Bytes rest, Cell& cell) const;
 
@@ -93,6 +107,39 @@ class BtreePage {
   bool leaf_ = false;
   bool table_ = false;
 };
+
+// A cell whose head ends before the usable bytes do, with a payload below 16 KiB that lies in the page; false says
+// nothing.
+inline bool BtreePage::TakeUsualCell(uint32_t index, Cell& cell) const {
+  constexpr uint32_t kHeadBytesMax = 4 + 2 + 9;  // child or payload size, rowid
+  const uint32_t offset = CellStart(index);
+  const uint32_t usable = layout_->usable;
+  if (offset < pointers_ + 2 * cell_count_ || offset + kHeadBytesMax > usable) return false;
+  const std::byte* p = data_ + offset;
+  if (!leaf_) {
+    if (!table_) return false;
+    cell = Cell();
+    cell.child = Pgno(LoadBe32(p));
+    p += 4;
+    cell.rowid = static_cast<int64_t>(TakeVarint9(p));
+    return true;
+  }
+  uint32_t size = std::to_integer<uint32_t>(*p++);
+  if (size >= 0x80) {
+    const uint32_t low = std::to_integer<uint32_t>(*p++);
+    if (low >= 0x80) return false;
+    size = (size & 0x7f) << 7 | low;
+  }
+  const int64_t rowid = table_ ? static_cast<int64_t>(TakeVarint9(p)) : 0;
+  if (size > (table_ ? layout_->table_local_max : layout_->index_local_max)) return false;
+  if (static_cast<size_t>(p - data_) + size > usable) return false;
+  cell.child = Pgno();
+  cell.rowid = rowid;
+  cell.payload_bytes = size;
+  cell.local = Bytes(p, size);
+  cell.overflow = Pgno();
+  return true;
+}
 
 // Number of overflow pages a cell's payload needs.
 uint64_t OverflowPages(const Layout& layout, const Cell& cell);

@@ -15,7 +15,7 @@ Status TreeCursor::Enter(Pgno pgno) {
 
 Status TreeCursor::Take(const BtreePage& page, uint32_t index) {
   int64_t last = at_.cell.rowid;
-  TRY_ASSIGN(at_.cell, page.CellAt(index));
+  TRY(page.ReadCell(index, at_.cell));
   at_.pgno = page.pgno();
   if (page.table() && any_ && at_.cell.rowid <= last) return PageError(page.pgno(), "rowids out of order");
   any_ = true;

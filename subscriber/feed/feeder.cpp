@@ -72,7 +72,8 @@ Status Feeder::Start(std::stop_token stop) {
   }
   if (!skip_) skip_ = state_.delivered;
   if (state_.phase == Phase::kSnapshot) return TellSnapshot(std::move(stop));
-  return Ok();
+  // On the way to where events begin nobody asks what is in the image.
+  return state_.phase == Phase::kStream ? OpenFeed() : Ok();
 }
 
 CommitContext Feeder::ContextOf(Txid txid, bool snapshot) const {

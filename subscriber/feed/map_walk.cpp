@@ -9,7 +9,8 @@ using sqlite::PageError;
 Status MapWalk::Tree(Pgno root) {
   if (root.raw() == 0 || root.raw() > image_.page_count()) return PageError(root, "root page out of range");
   links_.push_back({root, Pgno(0)});
-  return Walk(root, 0);
+  if (spots_ != nullptr) spots_->StartTree(root);
+  return Walk(root, 0, false);
 }
 
 Status MapWalk::Visit(Pgno pgno) {
@@ -25,46 +26,48 @@ Status MapWalk::InRange(Pgno from, Pgno to) const {
 }
 
 // The recursion is as deep as the tree, at most kTreeDepthMax.
-Status MapWalk::Walk(Pgno pgno, uint32_t depth) {
+Status MapWalk::Walk(Pgno pgno, uint32_t depth, bool inside) {
   if (depth >= sqlite::kTreeDepthMax) return PageError(pgno, "the tree is too deep");
   TRY(Visit(pgno));
   TRY_ASSIGN(BtreePage page, BtreePage::Read(image_, pgno));
-  if (!page.leaf()) TRY(WalkChildren(page, depth));
-  if (page.has_payload() && !shortcuts_.no_overflow_links) TRY(WalkOverflow(page));
-  return Ok();
-}
-
-Status MapWalk::WalkChildren(const BtreePage& page, uint32_t depth) {
-  bool changed = Changed(page.pgno());
-  if (!changed && page.table()) {
-    TRY_ASSIGN(std::vector<uint32_t> places, MarkedChildren(*before_, page, *marks_));
-    for (uint32_t place : places) {
-      TRY_ASSIGN(Pgno child, page.Child(place));
-      TRY(InRange(page.pgno(), child));
-      TRY(Walk(child, depth + 1));
-    }
-    return Ok();
-  }
-  for (uint32_t i = 0; i <= page.cell_count(); ++i) {
-    TRY_ASSIGN(Pgno child, page.Child(i));
-    TRY(InRange(page.pgno(), child));
-    if (changed) links_.push_back({child, page.pgno()});
-    if (Marked(child)) TRY(Walk(child, depth + 1));
-  }
-  return Ok();
-}
-
-Status MapWalk::WalkOverflow(const BtreePage& page) {
-  bool changed = Changed(page.pgno());
+  const bool changed = Changed(pgno);
+  const Node node{page, depth, changed, inside || changed};
+  if (changed && !inside && spots_ != nullptr) spots_->Add({pgno});
+  if (!changed && !page.leaf() && page.table()) return WalkMarkedChildren(node);
+  const bool payloads = page.has_payload() && !shortcuts_.no_overflow_links;
   for (uint32_t i = 0; i < page.cell_count(); ++i) {
-    TRY_ASSIGN(Cell cell, page.CellAt(i));
-    if (cell.overflow.raw() == 0) continue;
-    TRY(InRange(page.pgno(), cell.overflow));
-    if (changed) links_.push_back({cell.overflow, page.pgno()});
-    // A marked page of a chain marks the first one too: its way up leads through it.
-    if (Marked(cell.overflow)) TRY(WalkChain(cell));
+    if (!page.leaf()) TRY(WalkChild(node, i));
+    if (payloads) TRY(WalkOverflow(node, i));
   }
+  return page.leaf() ? Ok() : WalkChild(node, page.cell_count());
+}
+
+Status MapWalk::WalkMarkedChildren(const Node& node) {
+  const size_t start = places_.size();
+  TRY(AppendMarkedChildren(*before_, node.page, *marks_, places_));
+  const size_t end = places_.size();
+  for (size_t i = start; i < end; ++i) TRY(WalkChild(node, places_[i]));
+  places_.resize(start);
   return Ok();
+}
+
+Status MapWalk::WalkChild(const Node& node, uint32_t place) {
+  TRY_ASSIGN(Pgno child, node.page.Child(place));
+  TRY(InRange(node.page.pgno(), child));
+  if (node.changed) links_.push_back({child, node.page.pgno()});
+  return Marked(child) ? Walk(child, node.depth + 1, node.inside) : Ok();
+}
+
+Status MapWalk::WalkOverflow(const Node& node, uint32_t index) {
+  Cell cell;
+  TRY(node.page.ReadCell(index, cell));
+  if (cell.overflow.raw() == 0) return Ok();
+  TRY(InRange(node.page.pgno(), cell.overflow));
+  if (node.changed) links_.push_back({cell.overflow, node.page.pgno()});
+  // A marked page of a chain marks the first one too: its way up leads through it.
+  if (!Marked(cell.overflow)) return Ok();
+  if (!node.inside && spots_ != nullptr) spots_->Add({node.page.pgno(), index});
+  return WalkChain(cell);
 }
 
 Status MapWalk::WalkChain(const Cell& cell) {

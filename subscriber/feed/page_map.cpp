@@ -19,14 +19,15 @@ Result<std::optional<uint32_t>> FindChild(const sqlite::Image& before, const sql
   TRY_ASSIGN(Bytes bytes, before.Page(child));
   Result<sqlite::BtreePage> node = sqlite::BtreePage::Parse(before.layout(), child, bytes);
   if (!node.ok() || !node->table() || node->cell_count() == 0) return std::optional<uint32_t>();
-  Result<sqlite::Cell> first = node->CellAt(0);
-  if (!first.ok()) return std::optional<uint32_t>();
+  sqlite::Cell first;
+  if (!node->ReadCell(0, first).ok()) return std::optional<uint32_t>();
   uint32_t low = 0;
   uint32_t high = page.cell_count();
+  sqlite::Cell key;
   while (low < high) {
     uint32_t middle = (low + high) / 2;
-    TRY_ASSIGN(sqlite::Cell key, page.CellAt(middle));
-    if (key.rowid >= first->rowid) {
+    TRY(page.ReadCell(middle, key));
+    if (key.rowid >= first.rowid) {
       high = middle;
     } else {
       low = middle + 1;
@@ -51,7 +52,7 @@ Result<PageMap> PageMap::Build(const sqlite::Image& image, const std::vector<Pgn
   MapWalk walk(image, shortcuts, visited);
   for (Pgno root : roots) TRY(walk.Tree(root));
   map.parents_.assign(size_t{image.page_count()} + 1, 0);
-  for (const std::pair<Pgno, Pgno>& link : walk.links()) map.parents_[link.first.raw()] = link.second.raw();
+  for (const std::pair<Pgno, Pgno>& link : walk.TakeLinks()) map.parents_[link.first.raw()] = link.second.raw();
   return map;
 }
 
@@ -97,12 +98,12 @@ std::optional<Pgno> PageMap::FirstDifference(const PageMap& fresh) const {
   return std::nullopt;
 }
 
-Result<std::vector<uint32_t>> MarkedChildren(const sqlite::Image& before, const sqlite::BtreePage& page,
-                                             const Marks& marks) {
+Status AppendMarkedChildren(const sqlite::Image& before, const sqlite::BtreePage& page, const Marks& marks,
+                            std::vector<uint32_t>& places) {
+  const size_t start = places.size();
   auto first = std::lower_bound(marks.edges.begin(), marks.edges.end(), std::make_pair(page.pgno().raw(), 0u));
   auto last = first;
   while (last != marks.edges.end() && last->first == page.pgno().raw()) ++last;
-  std::vector<uint32_t> places;
   bool look_at_all = static_cast<size_t>(last - first) * kSearchCost > page.cell_count();
   for (; first != last && !look_at_all; ++first) {
     TRY_ASSIGN(std::optional<uint32_t> place, FindChild(before, page, Pgno(first->second)));
@@ -113,14 +114,14 @@ Result<std::vector<uint32_t>> MarkedChildren(const sqlite::Image& before, const 
     }
   }
   if (look_at_all) {
-    places.clear();
+    places.resize(start);
     for (uint32_t i = 0; i <= page.cell_count(); ++i) {
       TRY_ASSIGN(Pgno child, page.Child(i));
       if (marks.dirty.Contains(child)) places.push_back(i);
     }
   }
-  std::sort(places.begin(), places.end());
-  return places;
+  std::sort(places.begin() + static_cast<std::ptrdiff_t>(start), places.end());
+  return Ok();
 }
 
 }  // namespace runnel::feed

@@ -58,9 +58,10 @@ class PageMap {
   std::vector<uint32_t> parents_;  // by page number
 };
 
-// Places of the marked children of an interior table page that the commit did not change. An edge may be stale, so each
-// is confirmed in the page: by binary search for the child's first rowid, else by looking at all pointers.
-Result<std::vector<uint32_t>> MarkedChildren(const sqlite::Image& before, const sqlite::BtreePage& page,
-                                             const Marks& marks);
+// Appends the places of the marked children of an interior table page that the commit did not change, in order. An edge
+// may be stale, so each is confirmed in the page: by binary search for the child's first rowid, else by looking at all
+// pointers.
+Status AppendMarkedChildren(const sqlite::Image& before, const sqlite::BtreePage& page, const Marks& marks,
+                            std::vector<uint32_t>& places);
 
 }  // namespace runnel::feed

@@ -61,11 +61,10 @@ Result<std::unique_ptr<Transaction>> Feed::Begin(const FeedCommit& commit) {
 }
 
 Transaction::Transaction(Feed& feed, Txid txid, Image before, Image after)
-    : feed_(feed),
-      txid_(txid),
-      before_(before),
-      after_(after),
-      view_{before_, after_, feed.changed_, feed.marks_, feed.map_, feed.shared_, feed.options_.shortcuts} {
+    : feed_(feed), txid_(txid), before_(before), after_(after), view_{before_,       after_,
+                                                                      feed.changed_, feed.marks_,
+                                                                      feed.map_,     feed.spots_,
+                                                                      feed.shared_,  feed.options_.shortcuts} {
   feed_.busy_ = true;
 }
 
@@ -75,6 +74,7 @@ Transaction::~Transaction() {
   feed_.marks_.Clear();
   feed_.visited_.Clear();
   feed_.shared_.Clear();
+  feed_.spots_.Clear();
   feed_.busy_ = false;
 }
 
@@ -112,7 +112,8 @@ Result<bool> Transaction::SchemaTouched() const {
     if (dirty.Contains(child)) return true;
   }
   for (uint32_t i = 0; page.leaf() && i < page.cell_count(); ++i) {
-    TRY_ASSIGN(sqlite::Cell cell, page.CellAt(i));
+    sqlite::Cell cell;
+    TRY(page.ReadCell(i, cell));
     if (cell.overflow.raw() != 0 && dirty.Contains(cell.overflow)) return true;
   }
   return false;
@@ -165,7 +166,7 @@ void Transaction::TellRenamesAcrossTheBorder() {
 // The changed part of the new trees must be a forest; what the map needs is collected on the way.
 Status Transaction::CheckTrees() {
   feed_.visited_.Reserve(after_.page_count());
-  MapWalk walk(after_, before_, view_.changed, view_.marks, view_.shortcuts, feed_.visited_);
+  MapWalk walk(after_, before_, view_.changed, view_.marks, view_.shortcuts, feed_.visited_, feed_.spots_);
   if (new_schema_ != nullptr || view_.marks.dirty.Contains(Pgno(1))) {
     Status walked = walk.Tree(Pgno(1));
     if (!walked.ok()) return Locate(walked.error().With("sqlite_schema"), nullptr);
@@ -175,7 +176,7 @@ Status Transaction::CheckTrees() {
     Status walked = walk.Tree(table.root);
     if (!walked.ok()) return Locate(walked.error(), &table);
   }
-  links_ = walk.links();
+  links_ = walk.TakeLinks();
   return Ok();
 }
 

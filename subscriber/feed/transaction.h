@@ -82,6 +82,7 @@ class Feed {
   Marks marks_;
   PageSet visited_;
   PageSet shared_;
+  Spots spots_;
   bool busy_ = false;
 };
 

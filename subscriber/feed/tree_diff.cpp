@@ -38,12 +38,17 @@ Result<bool> TreeDiff::Next(CellChange& change) {
   if (!started_) {
     started_ = true;
     if (pair_.skip_unchanged && pair_.before_root == pair_.after_root) {
-      TRY(Enter(pair_.after_root));
+      spots_ = view_.spots.Of(pair_.after_root);
     } else {
       TRY(StartMerge(pair_.before_root, pair_.after_root));
     }
   }
   while (true) {
+    if (leaf_) {
+      TRY_ASSIGN(bool more, leaf_->Next(change));
+      if (more) return true;
+      leaf_.reset();
+    }
     if (merge_ != nullptr) {
       TRY_ASSIGN(bool more, merge_->Next(change));
       if (more && EqualBytes(change)) continue;
@@ -51,67 +56,33 @@ Result<bool> TreeDiff::Next(CellChange& change) {
       merge_.reset();
       view_.shared.Clear();
     }
-    if (path_.empty()) return false;
-    TRY_ASSIGN(bool found, Step(change));
-    if (found) return true;
-  }
-}
-
-Status TreeDiff::Enter(Pgno pgno) {
-  if (view_.changed.Contains(pgno)) return StartMerge(pgno, pgno);
-  if (path_.size() >= sqlite::kTreeDepthMax) return PageError(pgno, "the tree is too deep");
-  TRY_ASSIGN(BtreePage page, BtreePage::Read(view_.after, pgno));
-  Level level{page, {}};
-  if (!page.leaf() && page.table()) {
-    TRY_ASSIGN(level.places, MarkedChildren(view_.before, page, view_.marks));
-  }
-  path_.push_back(std::move(level));
-  return Ok();
-}
-
-// One move within the unchanged pages; true: a row was found.
-Result<bool> TreeDiff::Step(CellChange& change) {
-  Level& top = path_.back();
-  if (!top.page.leaf() && !top.page.table()) return StepIndex(change);
-  if (top.page.leaf()) {
-    if (top.next < top.page.cell_count()) return TakeOverflown(top.page, top.next++, change);
-    path_.pop_back();
-    return false;
-  }
-  if (top.next == top.places.size()) {
-    path_.pop_back();
-    return false;
-  }
-  TRY_ASSIGN(Pgno child, top.page.Child(top.places[top.next++]));
-  TRY(Enter(child));
-  return false;
-}
-
-Result<bool> TreeDiff::StepIndex(CellChange& change) {
-  Level& top = path_.back();
-  if (!top.child_done) {
-    if (top.next > top.page.cell_count()) {
-      path_.pop_back();
-      return false;
+    if (spots_.empty()) return false;
+    const Spot spot = spots_.front();
+    spots_ = spots_.subspan(1);
+    if (spot.cell == Spot::kWholePage) {
+      TRY(StartPage(spot.pgno));
+      continue;
     }
-    top.child_done = true;
-    TRY_ASSIGN(Pgno child, top.page.Child(top.next));
-    if (view_.marks.dirty.Contains(child)) TRY(Enter(child));
-    return false;
+    // The page is not in the commit; only an overflow page of the cell can be.
+    TRY_ASSIGN(BtreePage page, BtreePage::Read(view_.after, spot.pgno));
+    change.before = CellAt{spot.pgno, Cell()};
+    TRY(page.ReadCell(spot.cell, change.before->cell));
+    change.after = change.before;
+    return true;
   }
-  top.child_done = false;
-  uint32_t index = top.next++;
-  if (index >= top.page.cell_count()) return false;
-  return TakeOverflown(top.page, index, change);
 }
 
-// The page is not in the commit; only an overflow page of the cell can be.
-Result<bool> TreeDiff::TakeOverflown(const BtreePage& page, uint32_t index, CellChange& change) {
-  TRY_ASSIGN(Cell cell, page.CellAt(index));
-  if (cell.overflow.raw() == 0 || !view_.marks.dirty.Contains(cell.overflow)) return false;
-  change.before = CellAt{page.pgno(), cell};
-  change.after = change.before;
-  return true;
+// The first page of the commit on the way down, the same number on both sides.
+Status TreeDiff::StartPage(Pgno pgno) {
+  if (!pair_.without_rowid) {
+    TRY_ASSIGN(BtreePage before, BtreePage::Read(view_.before, pgno));
+    TRY_ASSIGN(BtreePage after, BtreePage::Read(view_.after, pgno));
+    if (before.leaf() && before.table() && after.leaf() && after.table()) {
+      leaf_.emplace(before, after, view_.marks.dirty);
+      return Ok();
+    }
+  }
+  return StartMerge(pgno, pgno);
 }
 
 Status TreeDiff::StartMerge(Pgno before, Pgno after) {

@@ -1,23 +1,25 @@
 // The rows in which two trees can differ, pulled one by one: the image before and after one commit, the same table.
 //
-// While the page is the same on both sides and not in the commit, only marked children are entered (the separators are
-// equal, so the key ranges are). From the first page of the commit on, all rows below it are merged, without the
-// subtrees that both sides share. An unmarked subtree of the old tree that the new one no longer has is read in full:
-// pages freed without being written.
+// While the page is the same on both sides and not in the commit, only marked children matter (the separators are
+// equal, so the key ranges are): spots.h says where that ends. From the first page of the commit on, all rows below it
+// are merged, without the subtrees that both sides share. An unmarked subtree of the old tree that the new one no
+// longer has is read in full: pages freed without being written.
 //
 // I1  Every row that differs comes out exactly once; pairs that turn out equal may come out too, cells with equal bytes
 //     do not.
-// I2  Memory: the path, the shared subtrees of one changed page, and for WITHOUT ROWID the keys pending (key_merge.h).
+// I2  Memory: the shared subtrees of one changed page, and for WITHOUT ROWID the keys pending (key_merge.h).
 #pragma once
 
 #include <memory>
 #include <optional>
-#include <vector>
+#include <span>
 
 #include "ltx/base/result.h"
 #include "ltx/sqlite/btree_cursor.h"
 #include "subscriber/feed/cell_merge.h"
+#include "subscriber/feed/leaf_merge.h"
 #include "subscriber/feed/page_map.h"
+#include "subscriber/feed/spots.h"
 
 namespace runnel::feed {
 
@@ -28,6 +30,7 @@ struct CommitView {
   const PageSet& changed;  // every page of the commit, those with equal bytes included
   const Marks& marks;
   const PageMap& map;  // of the image before
+  const Spots& spots;  // of the trees after
   PageSet& shared;     // scratch
   Shortcuts shortcuts;
 };
@@ -52,18 +55,9 @@ class TreeDiff {
   Result<bool> Next(CellChange& change);
 
  private:
-  struct Level {
-    sqlite::BtreePage page;
-    std::vector<uint32_t> places;  // interior table page: which children
-    uint32_t next = 0;
-    bool child_done = false;  // interior index page
-  };
   class Side;
 
-  Status Enter(Pgno pgno);
-  Result<bool> Step(CellChange& change);
-  Result<bool> StepIndex(CellChange& change);
-  Result<bool> TakeOverflown(const sqlite::BtreePage& page, uint32_t index, CellChange& change);
+  Status StartPage(Pgno pgno);
   Status StartMerge(Pgno before, Pgno after);
   Status CollectShared(Pgno pgno, uint32_t depth);
   Result<bool> WasInThisTree(Pgno pgno);
@@ -72,10 +66,11 @@ class TreeDiff {
   const CommitView& view_;
   const TreePair pair_;
   bool started_ = false;
-  std::vector<Level> path_;
+  std::span<const Spot> spots_;  // still to come
   std::unique_ptr<Side> before_side_;
   std::unique_ptr<Side> after_side_;
   std::unique_ptr<CellMerge> merge_;
+  std::optional<LeafMerge> leaf_;
   Pgno remembered_parent_;  // of the last origin check, and its answer
   bool remembered_ = false;
 };
