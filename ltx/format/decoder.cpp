@@ -17,25 +17,33 @@ constexpr size_t kIndexPieceBytes = 512;
 // The bytes of one file, in order, as pieces that do not straddle reads.
 class Input {
  public:
-  explicit Input(ByteSource& source) : source_(source) {}
+  explicit Input(ByteSource& source) : source_(source), in_memory_(source.Whole().has_value()) {
+    if (!in_memory_) return;
+    bytes_ = *source.Whole();
+    end_ = bytes_.size();
+  }
+
+  // Nothing has to be read: SetBuffer is not needed.
+  bool in_memory() const { return in_memory_; }
 
   // Memory to read into; what is buffered is dropped. Called before anything but a first exact read.
   void SetBuffer(MutableBytes buffer) {
     buffer_ = buffer;
+    bytes_ = buffer;
     begin_ = end_ = 0;
   }
 
   // The next `size` bytes, valid until the next call. REQUIRES: size <= buffer.
   Result<Bytes> Take(size_t size, std::string_view what) {
     if (end_ - begin_ < size) TRY(Fill(size, what));
-    Bytes taken = buffer_.subspan(begin_, size);
+    Bytes taken = bytes_.subspan(begin_, size);
     Skip(size);
     return taken;
   }
   // At least one byte, without taking it.
   Result<Bytes> Peek(std::string_view what) {
     if (begin_ == end_) TRY(Fill(1, what));
-    return Bytes(buffer_.subspan(begin_, end_ - begin_));
+    return bytes_.subspan(begin_, end_ - begin_);
   }
   void Skip(size_t size) {
     begin_ += size;
@@ -43,6 +51,7 @@ class Input {
   }
   Result<bool> AtEnd() {
     if (begin_ != end_) return false;
+    if (in_memory_) return true;
     TRY_ASSIGN(size_t got, source_.Read(buffer_));
     return got == 0;
   }
@@ -51,6 +60,7 @@ class Input {
 
  private:
   Status Fill(size_t size, std::string_view what) {
+    if (in_memory_) return EndsWithin(what);
     CHECK(size <= buffer_.size(), "larger than any piece of the format");
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -58,17 +68,20 @@ class Input {
     while (end_ < size) {
       TRY_ASSIGN(size_t got, source_.Read(buffer_.subspan(end_)));
       CHECK(got <= buffer_.size() - end_, "a source returns no more than was asked");
-      if (got == 0) {
-        return Error(Errc::kCorrupt,
-                     "ltx ends at byte " + std::to_string(offset_ + end_) + " within the " + std::string(what));
-      }
+      if (got == 0) return EndsWithin(what);
       end_ += got;
     }
     return Ok();
   }
+  Error EndsWithin(std::string_view what) const {
+    return Error(Errc::kCorrupt,
+                 "ltx ends at byte " + std::to_string(offset_ + end_ - begin_) + " within the " + std::string(what));
+  }
 
   ByteSource& source_;
+  const bool in_memory_;
   MutableBytes buffer_;
+  Bytes bytes_;  // the buffer, or the file
   size_t begin_ = 0;
   size_t end_ = 0;
   uint64_t offset_ = 0;
@@ -85,19 +98,22 @@ Result<size_t> BytesSource::Read(MutableBytes out) {
 
 class Decoder::Impl {
  public:
-  enum class State { kNew, kPages, kTail, kDead };
+  enum class State { kNew, kPages, kPage, kTail, kDead };  // kPage: its number was told, its bytes were not
 
   explicit Impl(ByteSource& source) : input_(source) {}
 
   Result<Header> ReadHeader();
-  Result<std::optional<Page>> ReadPage();
+  Result<Pgno> ReadNumber();
+  Status ReadPage(MutableBytes page);
+  MutableBytes own_page();
+  size_t page_bytes() const { return header_.page_size.raw(); }
   Result<Trailer> ReadTail();
 
   State state = State::kNew;
 
  private:
-  Status ReadBlock(Bytes page_header);
-  Status ReadLegacyFrame(Bytes page_header);
+  Status ReadBlock(MutableBytes page);
+  Status ReadLegacyFrame(MutableBytes page);
   Status ReadIndex();
   // Says where in the file a rule was broken.
   Status Located(Status status) const { return status.ok() ? Ok() : Status(Corrupt(status.error().message())); }
@@ -107,8 +123,10 @@ class Decoder::Impl {
 
   Input input_;
   Header header_;
-  std::unique_ptr<std::byte[]> memory_;  // one page, then the input's buffer
-  MutableBytes page_;
+  std::unique_ptr<std::byte[]> memory_;  // one page, then the input's buffer; none if a file in memory needs neither
+  std::byte page_header_[kPageHeaderBytes] = {};
+  Pgno pgno_;
+  uint64_t frame_offset_ = 0;
   FrameRules rules_;
   Crc64 crc_;                         // of the file
   Checksum sum_ = Checksum::Empty();  // of a snapshot's pages
@@ -117,22 +135,26 @@ class Decoder::Impl {
 
 Result<Header> Decoder::Impl::ReadHeader() {
   std::byte first[kHeaderBytes];
-  input_.SetBuffer(first);
+  if (!input_.in_memory()) input_.SetBuffer(first);
   TRY_ASSIGN(Bytes bytes, input_.Take(kHeaderBytes, "header"));
   crc_.Update(bytes);
   TRY_ASSIGN(header_, DecodeHeader(bytes));
   rules_ = FrameRules(header_);
-  const size_t page_bytes = header_.page_size.raw();
+  if (input_.in_memory()) return header_;
   const size_t buffer_bytes = FrameBytesMax(header_.page_size) + kReadAheadBytes;
-  memory_ = std::make_unique_for_overwrite<std::byte[]>(page_bytes + buffer_bytes);
-  page_ = {memory_.get(), page_bytes};
-  input_.SetBuffer({memory_.get() + page_bytes, buffer_bytes});
+  memory_ = std::make_unique_for_overwrite<std::byte[]>(page_bytes() + buffer_bytes);
+  input_.SetBuffer({memory_.get() + page_bytes(), buffer_bytes});
   return header_;
 }
 
-Status Decoder::Impl::ReadBlock(Bytes page_header) {
+MutableBytes Decoder::Impl::own_page() {
+  if (memory_ == nullptr) memory_ = std::make_unique_for_overwrite<std::byte[]>(page_bytes());
+  return {memory_.get(), page_bytes()};
+}
+
+Status Decoder::Impl::ReadBlock(MutableBytes page) {
   std::byte frame_header[kFrameHeaderBytes];
-  std::copy(page_header.begin(), page_header.end(), frame_header);
+  std::copy(page_header_, page_header_ + kPageHeaderBytes, frame_header);
   TRY_ASSIGN(Bytes size, input_.Take(kFrameHeaderBytes - kPageHeaderBytes, "page header"));
   std::copy(size.begin(), size.end(), frame_header + kPageHeaderBytes);
   crc_.Update(frame_header);
@@ -141,13 +163,13 @@ Status Decoder::Impl::ReadBlock(Bytes page_header) {
     return Corrupt("compressed page of " + std::to_string(block_bytes) + " bytes");
   }
   TRY_ASSIGN(Bytes block, input_.Take(block_bytes, "page"));
-  if (Status done = DecompressBlock(block, page_); !done.ok()) return Corrupt(done.error().message());
+  if (Status done = DecompressBlock(block, page); !done.ok()) return Corrupt(done.error().message());
   return Ok();
 }
 
-Status Decoder::Impl::ReadLegacyFrame(Bytes page_header) {
-  crc_.Update(page_header);
-  legacy_.Start(page_);
+Status Decoder::Impl::ReadLegacyFrame(MutableBytes page) {
+  crc_.Update(page_header_);
+  legacy_.Start(page);
   while (!legacy_.complete()) {
     TRY_ASSIGN(Bytes bytes, input_.Peek("page"));
     Result<size_t> taken = legacy_.Feed(bytes);
@@ -157,26 +179,30 @@ Status Decoder::Impl::ReadLegacyFrame(Bytes page_header) {
   return Ok();
 }
 
-Result<std::optional<Page>> Decoder::Impl::ReadPage() {
-  const uint64_t frame_offset = input_.offset();
+// 0 behind the last page.
+Result<Pgno> Decoder::Impl::ReadNumber() {
+  frame_offset_ = input_.offset();
   TRY_ASSIGN(Bytes taken, input_.Take(kPageHeaderBytes, "page header"));
-  std::byte page_header[kPageHeaderBytes];
-  std::copy(taken.begin(), taken.end(), page_header);
-  const Pgno pgno(LoadBe32(page_header));
-  const uint16_t flags = LoadBe16(page_header + 4);
-  if (pgno == Pgno()) {
+  std::copy(taken.begin(), taken.end(), page_header_);
+  pgno_ = Pgno(LoadBe32(page_header_));
+  const uint16_t flags = LoadBe16(page_header_ + 4);
+  if (pgno_ == Pgno()) {
     if (flags != 0) return Corrupt("page number 0");
     TRY(Located(rules_.Complete()));
-    crc_.Update(page_header);
-    return std::optional<Page>();
+    crc_.Update(page_header_);
+    return pgno_;
   }
   if ((flags & ~kPageFlagBlock) != 0) return Corrupt("unknown page flags " + std::to_string(flags));
-  TRY(Located(rules_.Check(pgno)));
-  TRY(flags == kPageFlagBlock ? ReadBlock(page_header) : ReadLegacyFrame(page_header));
-  crc_.Update(page_);
-  rules_.Add(pgno, frame_offset, input_.offset() - frame_offset);
-  if (header_.IsSnapshot() && !header_.no_checksum) sum_ = sum_.Toggle(PageChecksum(pgno, page_));
-  return std::optional<Page>(Page{pgno, page_});
+  TRY(Located(rules_.Check(pgno_)));
+  return pgno_;
+}
+
+Status Decoder::Impl::ReadPage(MutableBytes page) {
+  TRY(LoadBe16(page_header_ + 4) == kPageFlagBlock ? ReadBlock(page) : ReadLegacyFrame(page));
+  crc_.Update(page);
+  rules_.Add(pgno_, frame_offset_, input_.offset() - frame_offset_);
+  if (header_.IsSnapshot() && !header_.no_checksum) sum_ = sum_.Toggle(PageChecksum(pgno_, page));
+  return Ok();
 }
 
 // The frames have already said what the index must be: its length is known, and its bytes are compared by their CRC.
@@ -227,12 +253,29 @@ Result<Header> Decoder::Begin() {
   return header;
 }
 
-Result<std::optional<Page>> Decoder::Next() {
+Result<Pgno> Decoder::NextNumber() {
   if (impl_->state != Impl::State::kPages) return Error(Errc::kInvalid, "ltx decoder: Next out of order");
   impl_->state = Impl::State::kDead;
-  TRY_ASSIGN(std::optional<Page> page, impl_->ReadPage());
-  impl_->state = page ? Impl::State::kPages : Impl::State::kTail;
-  return page;
+  TRY_ASSIGN(Pgno pgno, impl_->ReadNumber());
+  impl_->state = pgno == Pgno() ? Impl::State::kTail : Impl::State::kPage;
+  return pgno;
+}
+
+Status Decoder::ReadInto(MutableBytes page) {
+  if (impl_->state != Impl::State::kPage) return Error(Errc::kInvalid, "ltx decoder: ReadInto out of order");
+  impl_->state = Impl::State::kDead;
+  CHECK(page.size() == impl_->page_bytes(), "room for a page of the file");
+  TRY(impl_->ReadPage(page));
+  impl_->state = Impl::State::kPages;
+  return Ok();
+}
+
+Result<std::optional<Page>> Decoder::Next() {
+  TRY_ASSIGN(Pgno pgno, NextNumber());
+  if (pgno == Pgno()) return std::optional<Page>();
+  const MutableBytes page = impl_->own_page();
+  TRY(ReadInto(page));
+  return std::optional<Page>(Page{pgno, page});
 }
 
 Result<Trailer> Decoder::Finish() {

@@ -15,6 +15,17 @@ namespace {
 
 constexpr uint64_t kRedoSlotsMin = 64;
 constexpr uint64_t kMapStep = 1 << 20;
+constexpr size_t kProveBytes = 256 << 10;
+constexpr size_t kCacheLineBytes = 64;
+// In the head of a slot, behind the page number: which bytes differ from the image.
+constexpr size_t kDifferenceOffset = 8;
+// So many pages ahead memory is asked for what will be written.
+constexpr size_t kWritesAhead = 8;
+
+// Asks for memory that is needed soon.
+void Fetch(const std::byte* from, size_t size) {
+  for (size_t i = 0; i < size; i += kCacheLineBytes) __builtin_prefetch(from + i);
+}
 
 // Room on disk, so that a full disk is an error here and not a signal at the first touch of a mapped page.
 Status Allocate(const File& file, uint64_t bytes) {
@@ -57,14 +68,17 @@ Result<std::unique_ptr<FeedImage>> FeedImage::Open(const std::string& dir) {
 Status FeedImage::OpenFiles() {
   TRY_ASSIGN(File image, File::OpenOrCreate(dir_ + "/image", 0600));
   TRY_ASSIGN(File redo, File::OpenOrCreate(dir_ + "/redo", 0600));
+  // Pages are read and written one by one, all over the file; what the kernel caches in larger pieces it also writes in
+  // larger pieces.
+  ::posix_fadvise(image.fd(), 0, 0, POSIX_FADV_RANDOM);
   image_file_ = std::make_unique<File>(std::move(image));
   redo_file_ = std::make_unique<File>(std::move(redo));
   if (empty()) return Ok();
   page_size_ = state().page_size.raw();
   page_count_ = state().page_count;
   position_ = state().position;
-  TRY(Redo());
   TRY(MapImage(page_count_));
+  TRY(Redo());
   return Prove();
 }
 
@@ -83,7 +97,7 @@ Status FeedImage::Redo() {
     Pgno pgno(static_cast<uint32_t>(LoadBe64(SlotAt(slot))));
     if (pgno.raw() != 0) accepted_.Put(pgno, static_cast<uint32_t>(slot));
   }
-  TRY(WriteSlots());
+  TRY(WriteSlots(Part::kWhole));
   FeedState done = state();
   done.redo_pages = 0;
   state_file_->Write(done);
@@ -92,10 +106,16 @@ Status FeedImage::Redo() {
 
 Status FeedImage::Prove() {
   Checksum checksum = Checksum::Empty();
-  PageSize page_size(static_cast<uint32_t>(page_size_));
-  for (uint32_t n = 1; n <= page_count_; ++n) {
-    if (Pgno(n) == LockPage(page_size)) continue;
-    checksum = checksum.Toggle(ltx::PageChecksum(Pgno(n), ImagePage(Pgno(n))));
+  const uint64_t pages_each = std::max<uint64_t>(1, kProveBytes / page_size_);
+  auto buffer = std::make_unique_for_overwrite<std::byte[]>(pages_each * page_size_);
+  for (uint32_t n = 1; n <= page_count_;) {
+    const uint64_t pages = std::min<uint64_t>(pages_each, page_count_ - n + 1);
+    TRY_ASSIGN(size_t got, image_file_->ReadAt(uint64_t{n - 1} * page_size_, {buffer.get(), pages * page_size_}));
+    if (got != pages * page_size_) return Error(Errc::kIo, image_file_->path() + " ends early");
+    for (uint64_t i = 0; i < pages; ++i, ++n) {
+      if (IsLockPage(Pgno(n))) continue;
+      checksum = checksum.Toggle(ltx::PageChecksum(Pgno(n), {buffer.get() + i * page_size_, page_size_}));
+    }
   }
   damaged_ = damaged_ || checksum != position_.checksum;
   return Ok();
@@ -107,7 +127,7 @@ Status FeedImage::MapImage(uint32_t page_count) {
   image_pages_ = page_count;
   if (bytes <= image_mapped_) return Ok();
   uint64_t mapped = (bytes + kMapStep - 1) / kMapStep * kMapStep;
-  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_mapped_, mapped, PROT_READ));
+  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_mapped_, mapped, PROT_READ | PROT_WRITE));
   image_mapped_ = mapped;
   return Ok();
 }
@@ -186,31 +206,58 @@ Status FeedImage::BeginCommit(uint32_t page_count) {
   AbortCommit();
   staged_count_ = page_count;
   staged_checksum_ = position_.checksum;
-  PageSize page_size(static_cast<uint32_t>(page_size_));
   // Pages that the commit cuts off.
   for (uint32_t n = page_count + 1; n <= page_count_; ++n) {
-    if (Pgno(n) == LockPage(page_size)) continue;
+    if (IsLockPage(Pgno(n))) continue;
     TRY_ASSIGN(Bytes page, Page(Pgno(n)));
     staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(Pgno(n), page));
   }
   return Ok();
 }
 
-Status FeedImage::AddPage(Pgno pgno, Bytes page) {
-  if (pgno.raw() == 0 || pgno.raw() > staged_count_ || page.size() != page_size_) return NotInImage(pgno);
-  if (pgno.raw() <= page_count_ && pgno != LockPage(PageSize(static_cast<uint32_t>(page_size_)))) {
-    TRY_ASSIGN(Bytes before, Page(pgno));
-    staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, before));
-  }
-  staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, page));
+Result<MutableBytes> FeedImage::StagePage(Pgno pgno) {
+  if (pgno.raw() == 0 || pgno.raw() > staged_count_) return NotInImage(pgno);
   uint64_t slot = slots_used_ + staged_pages_.size();
   if (slot >= PageSlots::kNone) return Error(Errc::kExhausted, "too many pages wait in " + redo_file_->path());
   TRY(GrowRedo(slot + 1));
+  staging_ = pgno;
+  // The page before is needed as soon as this one is here, and lies anywhere.
+  if (Result<Bytes> before = Page(pgno); before.ok()) Fetch(before->data(), before->size());
+  return MutableBytes(SlotAt(slot) + kSlotHeadBytes, page_size_);
+}
+
+Status FeedImage::FinishPage() {
+  const Pgno pgno = std::exchange(staging_, Pgno());
+  CHECK(pgno != Pgno(), "no page is being staged");
+  const uint64_t slot = slots_used_ + staged_pages_.size();
+  const Bytes page = SlotPage(slot);
+  Difference difference{0, page_size_};
+  if (pgno.raw() <= page_count_ && !IsLockPage(pgno)) {
+    TRY_ASSIGN(Bytes before, Page(pgno));
+    staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, before));
+    difference = Difference::Of(before, page);
+    // The page before may itself differ from what the image's file holds.
+    if (uint32_t earlier = accepted_.Find(pgno); earlier != PageSlots::kNone) difference.Add(NotedDifference(earlier));
+  }
+  staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, page));
   StoreBe64(SlotAt(slot), pgno.raw());
-  std::memcpy(SlotAt(slot) + kSlotHeadBytes, page.data(), page_size_);
+  StoreBe32(SlotAt(slot) + kDifferenceOffset, static_cast<uint32_t>(difference.begin));
+  StoreBe32(SlotAt(slot) + kDifferenceOffset + 4, static_cast<uint32_t>(difference.end));
   staged_.Put(pgno, static_cast<uint32_t>(slot));
   staged_pages_.push_back(pgno);
   return Ok();
+}
+
+Difference FeedImage::NotedDifference(uint64_t slot) const {
+  const std::byte* noted = SlotAt(slot) + kDifferenceOffset;
+  return {LoadBe32(noted), LoadBe32(noted + 4)};
+}
+
+Status FeedImage::AddPage(Pgno pgno, Bytes page) {
+  if (page.size() != page_size_) return NotInImage(pgno);
+  TRY_ASSIGN(MutableBytes place, StagePage(pgno));
+  std::memcpy(place.data(), page.data(), page.size());
+  return FinishPage();
 }
 
 Status FeedImage::ProveCommit(const Position& after) {
@@ -223,6 +270,7 @@ Status FeedImage::ProveCommit(const Position& after) {
 }
 
 void FeedImage::AbortCommit() {
+  staging_ = Pgno();
   staged_.Clear();
   staged_pages_.clear();
 }
@@ -237,22 +285,33 @@ void FeedImage::AcceptCommit() {
   AbortCommit();
 }
 
-// The newest version of each page, in the order of the file.
-Status FeedImage::WriteSlots() {
+// The newest version of each page, in the order of the file. Through the mapping: a page that many flushes change is
+// written to by the kernel's clock, not by ours.
+Status FeedImage::WriteSlots(Part part) {
   std::vector<std::pair<uint32_t, uint32_t>> pages;
   pages.reserve(accepted_.size());
   accepted_.ForEach([&](Pgno pgno, uint32_t slot) {
     if (pgno.raw() <= page_count_) pages.push_back({pgno.raw(), slot});
   });
   std::sort(pages.begin(), pages.end());
-  TRY(Allocate(*image_file_, uint64_t{page_count_} * page_size_));
-  for (const auto& [pgno, slot] : pages) {
-    TRY(image_file_->WriteAt(uint64_t{pgno - 1} * page_size_, SlotPage(slot)));
+  TRY(MapImage(page_count_));
+  auto difference_at = [&](size_t i) {
+    return part == Part::kWhole ? Difference{0, page_size_} : NotedDifference(pages[i].second);
+  };
+  for (size_t i = 0; i < pages.size(); ++i) {
+    if (i + kWritesAhead < pages.size()) {
+      const Difference ahead = difference_at(i + kWritesAhead);
+      Fetch(ImageAt(Pgno(pages[i + kWritesAhead].first)) + ahead.begin, ahead.end - ahead.begin);
+    }
+    const Difference difference = difference_at(i);
+    std::memcpy(ImageAt(Pgno(pages[i].first)) + difference.begin, SlotPage(pages[i].second).data() + difference.begin,
+                difference.end - difference.begin);
   }
   accepted_.Clear();
   slots_used_ = 0;
-  if (page_count_ < image_pages_) return image_file_->Truncate(uint64_t{page_count_} * page_size_);
-  return Ok();
+  const uint64_t bytes = uint64_t{page_count_} * page_size_;
+  TRY_ASSIGN(uint64_t size, image_file_->Size());
+  return size > bytes ? image_file_->Truncate(bytes) : Ok();
 }
 
 Status FeedImage::Persist(FeedState next) {
@@ -264,8 +323,7 @@ Status FeedImage::Persist(FeedState next) {
   // From here on a restart takes the redo pages as part of the image.
   state_file_->Write(next);
   if (slots_used_ == 0) return Ok();
-  TRY(WriteSlots());
-  TRY(MapImage(page_count_));
+  TRY(WriteSlots(Part::kDifference));
   next.redo_pages = 0;
   state_file_->Write(next);
   return Ok();

@@ -4,7 +4,8 @@
 //   DIR/lock    held by the feed that works here
 //   DIR/state   where the image is and what the sink has (feed_state.h)
 //   DIR/image   the database, page after page: byte for byte what the position names
-//   DIR/redo    slots of [8 bytes page number, 56 bytes zero, page]: pages of later commits, the newest version last
+//   DIR/redo    slots of [64 bytes: page number as 8 of them, notes of the running process; page]: pages of later
+//               commits, the newest version last
 //
 // A commit is staged (its pages land in the redo file, which is mapped), proven by its checksum, diffed against the
 // image before, and accepted; Persist writes accepted commits into the image once the sink has their events.
@@ -25,6 +26,7 @@
 #include "ltx/base/result.h"
 #include "ltx/format/types.h"
 #include "ltx/sqlite/page_source.h"
+#include "subscriber/feed/difference.h"
 #include "subscriber/feed/feed_state.h"
 #include "subscriber/feed/page_slots.h"
 
@@ -58,6 +60,10 @@ class FeedImage : public sqlite::PageSource {
 
   // One commit. REQUIRES: !empty(), the page size is ours.
   Status BeginCommit(uint32_t page_count);
+  // Where the next page of the commit belongs, and what makes it count. REQUIRES: in turn; what StagePage returned is
+  // filled before FinishPage.
+  Result<MutableBytes> StagePage(Pgno pgno);
+  Status FinishPage();
   Status AddPage(Pgno pgno, Bytes page);
   // Checks image and pages against the position. Errors: kCorrupt.
   Status ProveCommit(const Position& after);
@@ -95,11 +101,15 @@ class FeedImage : public sqlite::PageSource {
   Status Prove();
   Status MapImage(uint32_t page_count);
   Status GrowRedo(uint64_t slots);
-  Status WriteSlots();
+  enum class Part { kWhole, kDifference };
+  Status WriteSlots(Part part);
+  Difference NotedDifference(uint64_t slot) const;
   uint64_t SlotBytes() const { return kSlotHeadBytes + page_size_; }
   std::byte* SlotAt(uint64_t slot) const { return redo_ + slot * SlotBytes(); }
+  std::byte* ImageAt(Pgno pgno) const { return image_ + uint64_t{pgno.raw() - 1} * page_size_; }
+  bool IsLockPage(Pgno pgno) const { return pgno == LockPage(PageSize(static_cast<uint32_t>(page_size_))); }
   Bytes SlotPage(uint64_t slot) const { return {SlotAt(slot) + kSlotHeadBytes, page_size_}; }
-  Bytes ImagePage(Pgno pgno) const { return {image_ + uint64_t{pgno.raw() - 1} * page_size_, page_size_}; }
+  Bytes ImagePage(Pgno pgno) const { return {ImageAt(pgno), page_size_}; }
 
   static constexpr uint64_t kSlotHeadBytes = 64;  // keeps pages on cache lines
 
@@ -111,7 +121,7 @@ class FeedImage : public sqlite::PageSource {
   bool damaged_ = false;
   uint64_t page_size_ = 0;
 
-  std::byte* image_ = nullptr;  // mapped to be read; written through the file
+  std::byte* image_ = nullptr;  // mapped
   uint64_t image_mapped_ = 0;   // bytes
   uint32_t image_pages_ = 0;    // that the file holds
   std::byte* redo_ = nullptr;   // mapped to be written
@@ -126,6 +136,7 @@ class FeedImage : public sqlite::PageSource {
   uint32_t staged_count_ = 0;
   std::vector<Pgno> staged_pages_;
   PageSlots staged_;
+  Pgno staging_;  // the page that is being put into its slot; 0: none
   Checksum staged_checksum_;
   Position staged_position_;
   Checksum image_checksum_;  // of the image being made

@@ -156,9 +156,11 @@ Status Feeder::Stage(const FeedEntry& entry) {
   }
   TRY(image_.BeginCommit(header.commit));
   while (true) {
-    TRY_ASSIGN(std::optional<ltx::Page> page, decoder.Next());
-    if (!page) break;
-    TRY(image_.AddPage(page->pgno, page->data));
+    TRY_ASSIGN(Pgno pgno, decoder.NextNumber());
+    if (pgno == Pgno()) break;
+    TRY_ASSIGN(MutableBytes place, image_.StagePage(pgno));
+    TRY(decoder.ReadInto(place));
+    TRY(image_.FinishPage());
   }
   TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
   return image_.ProveCommit({header.max_txid, trailer.post_apply_checksum});
