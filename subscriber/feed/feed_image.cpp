@@ -222,7 +222,10 @@ Result<MutableBytes> FeedImage::StagePage(Pgno pgno) {
   TRY(GrowRedo(slot + 1));
   staging_ = pgno;
   // The page before is needed as soon as this one is here, and lies anywhere.
-  if (Result<Bytes> before = Page(pgno); before.ok()) Fetch(before->data(), before->size());
+  if (pgno.raw() <= page_count_) {
+    TRY_ASSIGN(Bytes before, Page(pgno));
+    Fetch(before.data(), before.size());
+  }
   return MutableBytes(SlotAt(slot) + kSlotHeadBytes, page_size_);
 }
 
