@@ -8,7 +8,7 @@ using sqlite::PageError;
 
 Status MapWalk::Tree(Pgno root) {
   if (root.raw() == 0 || root.raw() > image_.page_count()) return PageError(root, "root page out of range");
-  links_.push_back({root, Pgno(0)});
+  update_.links.push_back({root, Pgno(0)});
   if (spots_ != nullptr) spots_->StartTree(root);
   return Walk(root, 0, false);
 }
@@ -34,12 +34,31 @@ Status MapWalk::Walk(Pgno pgno, uint32_t depth, bool inside) {
   const Node node{page, depth, changed, inside || changed};
   if (changed && !inside && spots_ != nullptr) spots_->Add({pgno});
   if (!changed && !page.leaf() && page.table()) return WalkMarkedChildren(node);
+  if (page.leaf()) return WalkLeaf(node);
   const bool payloads = page.has_payload() && !shortcuts_.no_overflow_links;
   for (uint32_t i = 0; i < page.cell_count(); ++i) {
-    if (!page.leaf()) TRY(WalkChild(node, i));
+    TRY(WalkChild(node, i));
     if (payloads) TRY(WalkOverflow(node, i));
   }
-  return page.leaf() ? Ok() : WalkChild(node, page.cell_count());
+  return WalkChild(node, page.cell_count());
+}
+
+Status MapWalk::WalkLeaf(const Node& node) {
+  if (node.page.table()) update_.leaves.push_back(node.page.pgno());
+  if (shortcuts_.no_overflow_links) return Ok();
+  for (uint32_t i = 0; i < node.page.cell_count(); ++i) TRY(WalkOverflow(node, i));
+  return Ok();
+}
+
+Status MapWalk::Leaves(Pgno root, std::span<const TreeLeaf> leaves) {
+  spots_->StartTree(root);
+  for (const TreeLeaf& leaf : leaves) {
+    TRY(Visit(leaf.pgno));
+    TRY_ASSIGN(BtreePage page, BtreePage::Read(image_, leaf.pgno));
+    spots_->Add({leaf.pgno});
+    TRY(WalkLeaf(Node{page, 0, true, true}));
+  }
+  return Ok();
 }
 
 Status MapWalk::WalkMarkedChildren(const Node& node) {
@@ -54,7 +73,7 @@ Status MapWalk::WalkMarkedChildren(const Node& node) {
 Status MapWalk::WalkChild(const Node& node, uint32_t place) {
   TRY_ASSIGN(Pgno child, node.page.Child(place));
   TRY(InRange(node.page.pgno(), child));
-  if (node.changed) links_.push_back({child, node.page.pgno()});
+  if (node.changed) update_.links.push_back({child, node.page.pgno()});
   return Marked(child) ? Walk(child, node.depth + 1, node.inside) : Ok();
 }
 
@@ -63,7 +82,7 @@ Status MapWalk::WalkOverflow(const Node& node, uint32_t index) {
   TRY(node.page.ReadCell(index, cell));
   if (cell.overflow.raw() == 0) return Ok();
   TRY(InRange(node.page.pgno(), cell.overflow));
-  if (node.changed) links_.push_back({cell.overflow, node.page.pgno()});
+  if (node.changed) update_.links.push_back({cell.overflow, node.page.pgno()});
   // A marked page of a chain marks the first one too: its way up leads through it.
   if (!Marked(cell.overflow)) return Ok();
   if (!node.inside && spots_ != nullptr) spots_->Add({node.page.pgno(), index});
@@ -78,7 +97,7 @@ Status MapWalk::WalkChain(const Cell& cell) {
     Pgno next(LoadBe32(bytes.data()));
     if (left > 1) {
       TRY(InRange(pgno, next));
-      links_.push_back({next, pgno});
+      update_.links.push_back({next, pgno});
     }
     pgno = next;
   }

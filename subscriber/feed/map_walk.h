@@ -2,11 +2,13 @@
 // and collects the links for the page map and the spots where the diff begins.
 #pragma once
 
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "ltx/base/result.h"
 #include "ltx/sqlite/btree.h"
+#include "subscriber/feed/known_leaves.h"
 #include "subscriber/feed/page_map.h"
 #include "subscriber/feed/spots.h"
 
@@ -32,8 +34,11 @@ class MapWalk {
   // Errors: kCorrupt (a page used twice, a number out of range, too deep).
   Status Tree(Pgno root);
 
-  // Parents of all pages that hang below a page of the commit.
-  Links TakeLinks() { return std::move(links_); }
+  // The same for a tree of which only these leaves are in the commit, in its order. Errors: kCorrupt.
+  Status Leaves(Pgno root, std::span<const TreeLeaf> leaves);
+
+  // Parents of all pages that hang below a page of the commit, and the leaves that were met.
+  PageMap::Update TakeUpdate() { return std::move(update_); }
 
  private:
   struct Node {
@@ -50,6 +55,7 @@ class MapWalk {
   Status WalkMarkedChildren(const Node& node);
   Status WalkChild(const Node& node, uint32_t place);
   Status WalkOverflow(const Node& node, uint32_t index);
+  Status WalkLeaf(const Node& node);
   Status WalkChain(const sqlite::Cell& cell);
 
   const sqlite::Image& image_;
@@ -59,7 +65,7 @@ class MapWalk {
   const PageSet* changed_ = nullptr;
   const Marks* marks_ = nullptr;
   Spots* spots_ = nullptr;
-  Links links_;
+  PageMap::Update update_;
   std::vector<uint32_t> places_;  // a stack: of each page on the way its marked children
 };
 

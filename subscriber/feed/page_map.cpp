@@ -64,6 +64,7 @@ void Marks::Clear() {
   dirty.Clear();
   roots.clear();
   edges.clear();
+  only_leaves = true;
 }
 
 Result<PageMap> PageMap::Build(const sqlite::Image& image, const std::vector<Pgno>& roots, const Shortcuts& shortcuts) {
@@ -73,7 +74,10 @@ Result<PageMap> PageMap::Build(const sqlite::Image& image, const std::vector<Pgn
   MapWalk walk(image, shortcuts, visited);
   for (Pgno root : roots) TRY(walk.Tree(root));
   map.parents_.assign(size_t{image.page_count()} + 1, 0);
-  for (const std::pair<Pgno, Pgno>& link : walk.TakeLinks()) map.parents_[link.first.raw()] = link.second.raw();
+  map.leaves_.Resize(image.page_count());
+  const Update update = walk.TakeUpdate();
+  for (const std::pair<Pgno, Pgno>& link : update.links) map.parents_[link.first.raw()] = link.second.raw();
+  for (Pgno leaf : update.leaves) map.leaves_.Set(leaf);
   return map;
 }
 
@@ -90,6 +94,7 @@ void PageMap::Mark(const PageSet& changed, uint32_t before_count, uint32_t after
                    Marks& marks) const {
   marks.dirty.Reserve(std::max(before_count, after_count));
   for (Pgno pgno : changed.members()) {
+    if (!KnowsLeaf(pgno) && ParentOf(pgno) != Pgno(0)) marks.only_leaves = false;
     while (marks.dirty.Add(pgno)) {
       Pgno parent = pgno.raw() > before_count ? Pgno(0) : ParentOf(pgno);
       if (parent.raw() > before_count) parent = Pgno(0);  // stale: the database was larger once
@@ -103,18 +108,29 @@ void PageMap::Mark(const PageSet& changed, uint32_t before_count, uint32_t after
   std::sort(marks.edges.begin(), marks.edges.end());
 }
 
-void PageMap::Apply(const Links& links, const PageSet& changed, const PageSet& visited, uint32_t after_count) {
-  parents_.resize(std::max(parents_.size(), size_t{after_count} + 1), 0);
+void PageMap::Apply(const Update& update, const PageSet& changed, const PageSet& visited, const PageSet& forgotten,
+                    uint32_t after_count) {
+  const size_t size = size_t{after_count} + 1;
+  if (parents_.size() < size) {
+    parents_.resize(size, 0);
+    leaves_.Resize(after_count);
+  }
+  for (Pgno pgno : forgotten.members()) leaves_.Reset(pgno);
   for (Pgno pgno : changed.members()) {
+    leaves_.Reset(pgno);
     if (!visited.Contains(pgno)) parents_[pgno.raw()] = 0;
   }
-  for (const std::pair<Pgno, Pgno>& link : links) parents_[link.first.raw()] = link.second.raw();
-  parents_.resize(size_t{after_count} + 1);
+  for (const std::pair<Pgno, Pgno>& link : update.links) parents_[link.first.raw()] = link.second.raw();
+  for (Pgno leaf : update.leaves) leaves_.Set(leaf);
+  if (parents_.size() == size) return;
+  parents_.resize(size);
+  leaves_.Resize(after_count);
 }
 
 std::optional<Pgno> PageMap::FirstDifference(const PageMap& fresh) const {
   for (uint32_t i = 1; i < fresh.parents_.size(); ++i) {
     if (fresh.parents_[i] != 0 && ParentOf(Pgno(i)).raw() != fresh.parents_[i]) return Pgno(i);
+    if (KnowsLeaf(Pgno(i)) && !fresh.KnowsLeaf(Pgno(i))) return Pgno(i);
   }
   return std::nullopt;
 }

@@ -8,7 +8,9 @@
 // I1  For every page of a live table tree the entry is right. A page freed without being written keeps its old entry;
 //     such an entry can only mark too much, never too little.
 // I2  The map is always that of one image. Check collects what a commit changes and touches nothing; Apply cannot fail.
-// Cost: 4 bytes a page here, and a bit a page in each of the sets of a commit. THREAD: one.
+// I3  A page known as a leaf is one of a live tree of a rowid table. Not all of them need be known: what a commit may
+//     have freed without writing it is forgotten, and a walk that meets it again brings it back.
+// Cost: 4 bytes and a bit a page here, and a bit a page in each of the sets of a commit. THREAD: one.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +20,7 @@
 
 #include "ltx/base/result.h"
 #include "ltx/sqlite/btree.h"
+#include "subscriber/feed/page_bits.h"
 #include "subscriber/feed/page_set.h"
 #include "subscriber/feed/shortcuts.h"
 
@@ -28,6 +31,8 @@ struct Marks {
   PageSet dirty;
   std::vector<Pgno> roots;  // where the ways up ended, sorted: roots of tables, or pages of no table
   std::vector<std::pair<uint32_t, uint32_t>> edges;  // (parent, child) of each way up, sorted
+  // Every page of the commit is a known leaf, or a page without a parent (a root, or no part of a table).
+  bool only_leaves = true;
 
   void Clear();
 };
@@ -47,8 +52,17 @@ class PageMap {
   void Mark(const PageSet& changed, uint32_t before_count, uint32_t after_count, const Shortcuts& shortcuts,
             Marks& marks) const;
 
-  // `visited`: the pages of `changed` that are part of a table tree now.
-  void Apply(const Links& links, const PageSet& changed, const PageSet& visited, uint32_t after_count);
+  bool KnowsLeaf(Pgno pgno) const { return leaves_.Contains(pgno); }
+  void ForgetLeaves() { leaves_.ClearAll(); }
+
+  struct Update {
+    Links links;
+    std::vector<Pgno> leaves;  // of tables, that a walk has met
+  };
+  // `visited`: the pages of `changed` that are part of a table tree now. `forgotten`: pages that may be no leaves of a
+  // table any more.
+  void Apply(const Update& update, const PageSet& changed, const PageSet& visited, const PageSet& forgotten,
+             uint32_t after_count);
 
   // A page of `fresh`, built anew from the same image, about which this map is wrong.
   std::optional<Pgno> FirstDifference(const PageMap& fresh) const;
@@ -56,6 +70,7 @@ class PageMap {
 
  private:
   std::vector<uint32_t> parents_;  // by page number
+  PageBits leaves_;
 };
 
 // Appends the places of the marked children of an interior table page that the commit did not change, in order. An edge

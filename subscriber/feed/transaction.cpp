@@ -75,6 +75,7 @@ Transaction::~Transaction() {
   feed_.visited_.Clear();
   feed_.shared_.Clear();
   feed_.spots_.Clear();
+  feed_.forgotten_.Clear();
   feed_.busy_ = false;
 }
 
@@ -171,13 +172,24 @@ Status Transaction::CheckTrees() {
     Status walked = walk.Tree(Pgno(1));
     if (!walked.ok()) return Locate(walked.error().With("sqlite_schema"), nullptr);
   }
+  feed_.leaves_.clear();
+  if (new_schema_ == nullptr) FindKnownLeaves(view_, feed_.leaves_);
   for (const TableDef& table : schema().tables) {
     if (!view_.marks.dirty.Contains(table.root)) continue;
-    Status walked = walk.Tree(table.root);
+    std::span<const TreeLeaf> leaves = KnownLeavesOf(table.root);
+    Status walked = leaves.empty() ? walk.Tree(table.root) : walk.Leaves(table.root, leaves);
     if (!walked.ok()) return Locate(walked.error(), &table);
   }
-  links_ = walk.TakeLinks();
+  update_ = walk.TakeUpdate();
+  feed_.forgotten_.Reserve(before_.page_count());
+  if (!view_.shortcuts.no_forgetting) FindForgottenPages(view_, update_.links, feed_.forgotten_);
   return Ok();
+}
+
+std::span<const TreeLeaf> Transaction::KnownLeavesOf(Pgno root) const {
+  auto [first, last] = std::equal_range(feed_.leaves_.begin(), feed_.leaves_.end(), TreeLeaf{root, 0, Pgno()},
+                                        [](const TreeLeaf& a, const TreeLeaf& b) { return a.root < b.root; });
+  return {first, last};
 }
 
 Result<bool> Transaction::Next(Change& change) {
@@ -207,7 +219,9 @@ Result<bool> Transaction::Next(Change& change) {
 
 void Transaction::Finish() {
   CHECK(at_end_, "not all changes were taken");
-  feed_.map_.Apply(links_, feed_.changed_, feed_.visited_, after_.page_count());
+  // Tables that are gone take pages with them which nothing else names.
+  if (new_schema_ != nullptr && !view_.shortcuts.no_forgetting) feed_.map_.ForgetLeaves();
+  feed_.map_.Apply(update_, feed_.changed_, feed_.visited_, feed_.forgotten_, after_.page_count());
   if (new_schema_ == nullptr) return;
   feed_.decoder_.Keep(*new_schema_);
   schema_changes_.clear();

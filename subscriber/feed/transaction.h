@@ -15,11 +15,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "ltx/base/result.h"
 #include "ltx/format/types.h"
 #include "ltx/sqlite/btree.h"
+#include "subscriber/feed/known_leaves.h"
 #include "subscriber/feed/page_map.h"
 #include "subscriber/feed/schema_change.h"
 #include "subscriber/feed/table_diff.h"
@@ -82,7 +84,9 @@ class Feed {
   Marks marks_;
   PageSet visited_;
   PageSet shared_;
+  PageSet forgotten_;
   Spots spots_;
+  std::vector<TreeLeaf> leaves_;
   bool busy_ = false;
 };
 
@@ -110,6 +114,7 @@ class Transaction {
   Status CompareTables();
   void TellRenamesAcrossTheBorder();
   Status CheckTrees();
+  std::span<const TreeLeaf> KnownLeavesOf(Pgno root) const;
   Error Locate(const Error& error, const TableDef* table) const;
 
   Feed& feed_;
@@ -118,7 +123,7 @@ class Transaction {
   const sqlite::Image after_;
   const CommitView view_;
   std::unique_ptr<Schema> new_schema_;  // null: unchanged
-  Links links_;
+  PageMap::Update update_;              // of the map
   std::vector<SchemaChange> schema_changes_;
   std::vector<TablePair> pairs_;
 

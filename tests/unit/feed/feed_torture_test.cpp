@@ -142,6 +142,12 @@ TEST(FeedTorture, NoticesIfOverflowPagesAreNotInTheMap) {
   EXPECT_GT(CountWrong(kind, 20), 0u);
 }
 
+TEST(FeedTorture, NoticesIfFreedLeavesAreNotForgotten) {
+  Kind kind;
+  kind.shortcuts.no_forgetting = true;
+  EXPECT_GT(CountWrong(kind, 40), 0u);
+}
+
 TEST(FeedTorture, NoticesIfDeletesDoNotComeFirst) {
   Kind kind;
   kind.shortcuts.no_order = true;
