@@ -31,12 +31,18 @@ DebeziumEncoder::DebeziumEncoder(const EncoderOptions& options)
     : options_(options), source_head_(SourceHead(options)) {}
 
 void DebeziumEncoder::Begin(const CommitContext& context) {
-  if (context.lineage != context_.lineage) ForgetTables();
-  context_ = context;
+  if (context.lineage != context_.lineage || lineage_.empty()) {
+    ForgetTables();
+    lineage_ = ToString(context.lineage);
+  }
+  // Put together in place: the memory is there already.
   txid_ = runnel::ToString(context.txid);
-  transaction_id_ = ToString(context.lineage) + ":" + txid_;
-  transaction_head_ = R"(,"transaction":{"id":")" + transaction_id_ + R"(","total_order":)";
-  tail_ = R"(,"ts_ms":)" + std::to_string(context.processed_ms) + "}";
+  transaction_id_.assign(lineage_).append(1, ':').append(txid_);
+  transaction_head_.assign(R"(,"transaction":{"id":")").append(transaction_id_).append(R"(","total_order":)");
+  if (tail_.empty() || context.processed_ms != context_.processed_ms) {
+    tail_ = R"(,"ts_ms":)" + std::to_string(context.processed_ms) + "}";
+  }
+  context_ = context;
 }
 
 void DebeziumEncoder::ForgetTables() {

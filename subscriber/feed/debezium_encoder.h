@@ -61,6 +61,7 @@ class DebeziumEncoder : public EventEncoder {
   const EncoderOptions options_;
   const std::string source_head_;  // ,"source":{"version":... up to the commit's time
   CommitContext context_;
+  std::string lineage_;
   std::string txid_;
   std::string transaction_id_;  // lineage:txid
   std::string transaction_head_;

@@ -24,9 +24,20 @@ bool SameValues(const std::vector<Value>& a, const std::vector<Value>& b) {
 
 }  // namespace
 
-TableDiff::TableDiff(const CommitView& view, const TablePair& pair, RowDecoder& decoder, const TableDiffLimits& limits,
-                     uint64_t hash_seed)
-    : view_(view), pair_(pair), decoder_(decoder), limits_(limits), hasher_(hash_seed), trees_(TreesOf(pair)) {}
+TableDiff::TableDiff(const CommitView& view, const TablePair& pair, TableScratch& scratch,
+                     const TableDiffLimits& limits, uint64_t hash_seed)
+    : view_(view),
+      pair_(pair),
+      decoder_(scratch.decoder),
+      limits_(limits),
+      hasher_(hash_seed),
+      trees_(TreesOf(pair)),
+      buffer_(scratch.buffer),
+      before_(scratch.before),
+      after_(scratch.after),
+      moved_(scratch.moved) {
+  buffer_.clear();
+}
 
 Result<bool> TableDiff::Next(RowChange& change) {
   if (phase_ == Phase::kStart) {

@@ -35,10 +35,20 @@ struct TableDiffLimits {
       size_t{1} << 22;  // hidden rowid: different rows in one commit, 40 bytes each; above, see table_diff.cpp
 };
 
-// THREAD: one. LIFETIME: everything handed in.
+// What one table after the other needs, kept because taking memory anew costs as much as a small commit. Between tables
+// it holds nothing.
+struct TableScratch {
+  RowDecoder decoder;
+  std::vector<CellChange> buffer;
+  Row before;
+  Row after;
+  std::vector<sqlite::Value> moved;
+};
+
+// THREAD: one; one at a time on a scratch. LIFETIME: everything handed in.
 class TableDiff {
  public:
-  TableDiff(const CommitView& view, const TablePair& pair, RowDecoder& decoder, const TableDiffLimits& limits,
+  TableDiff(const CommitView& view, const TablePair& pair, TableScratch& scratch, const TableDiffLimits& limits,
             uint64_t hash_seed);
 
   // False: no more. Errors: kCorrupt, kUnsupported.
@@ -79,15 +89,15 @@ class TableDiff {
 
   // The changes of cells: from the buffer if it holds them all, else found again.
   std::unique_ptr<TreeDiff> source_;
-  std::vector<CellChange> buffer_;
+  std::vector<CellChange>& buffer_;
   size_t buffer_next_ = 0;
   bool buffer_complete_ = false;
   bool buffer_overflown_ = false;
   CellChange cells_;
 
-  Row before_;
-  Row after_;
-  std::vector<sqlite::Value> moved_;
+  Row& before_;
+  Row& after_;
+  std::vector<sqlite::Value>& moved_;
 
   bool netting_ = false;
   std::unordered_map<RowHash, int64_t, RowHashOfHash> net_;  // row -> how many more there are after than before

@@ -47,13 +47,13 @@ Status Feed::Verify(const sqlite::PageSource& source) const {
 
 Result<std::unique_ptr<Transaction>> Feed::Begin(const FeedCommit& commit) {
   CHECK(!busy_, "one transaction at a time");
-  std::string where = "txid " + ToString(commit.txid);
+  auto where = [&commit] { return "txid " + ToString(commit.txid); };  // only for errors: it costs memory
   Result<Image> before = Image::Of(commit.before);
-  if (!before.ok()) return before.error().With(where + ", before");
+  if (!before.ok()) return before.error().With(where() + ", before");
   Result<Image> after = Image::Of(commit.after);
-  if (!after.ok()) return after.error().With(where);
+  if (!after.ok()) return after.error().With(where());
   if (before->page_count() != 0 && before->layout().page_size != after->layout().page_size) {
-    return Error(Errc::kRefused, where + ": another page size is another lineage");
+    return Error(Errc::kRefused, where() + ": another page size is another lineage");
   }
   std::unique_ptr<Transaction> transaction(new Transaction(*this, commit.txid, *before, *after));
   TRY(transaction->Start(commit.pages));
@@ -200,11 +200,11 @@ Result<bool> Transaction::Next(Change& change) {
     return true;
   }
   while (true) {
-    if (table_ == nullptr) {
+    if (!table_) {
       at_end_ = pair_next_ == pairs_.size();
       if (at_end_) return false;
       const FeedOptions& options = feed_.options_;
-      table_ = std::make_unique<TableDiff>(view_, pairs_[pair_next_], feed_.decoder_, options.limits, feed_.hash_seed_);
+      table_.emplace(view_, pairs_[pair_next_], feed_.table_scratch_, options.limits, feed_.hash_seed_);
     }
     Result<bool> more = table_->Next(row_);
     if (!more.ok()) return Locate(more.error(), pairs_[pair_next_].after);
@@ -223,7 +223,7 @@ void Transaction::Finish() {
   if (new_schema_ != nullptr && !view_.shortcuts.no_forgetting) feed_.map_.ForgetLeaves();
   feed_.map_.Apply(update_, feed_.changed_, feed_.visited_, feed_.forgotten_, after_.page_count());
   if (new_schema_ == nullptr) return;
-  feed_.decoder_.Keep(*new_schema_);
+  feed_.table_scratch_.decoder.Keep(*new_schema_);
   schema_changes_.clear();
   pairs_.clear();
   feed_.schema_ = std::move(*new_schema_);

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -79,7 +80,7 @@ class Feed {
   PageMap map_;
   uint64_t hash_seed_ = 0;
   // Scratch of the open transaction, kept to be used again.
-  RowDecoder decoder_;
+  TableScratch table_scratch_;
   PageSet changed_;
   Marks marks_;
   PageSet visited_;
@@ -129,7 +130,7 @@ class Transaction {
 
   size_t schema_next_ = 0;
   size_t pair_next_ = 0;
-  std::unique_ptr<TableDiff> table_;
+  std::optional<TableDiff> table_;
   RowChange row_;
   uint64_t ordinal_ = 0;
   bool at_end_ = false;
