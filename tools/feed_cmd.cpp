@@ -78,7 +78,10 @@ void AddFeed(CLI::App& app, Context& context) {
   verb->fallthrough();
   verb->add_option("BUS", options->bus, "The database's log: nats://host/NAME, kafka://host/NAME or file:///dir/NAME")
       ->required();
-  verb->add_option("--to", options->to, "stdout, nats://host/SUBJECT-PREFIX or kafka://broker/TOPIC-PREFIX")
+  verb->add_option(
+          "--to", options->to,
+          "stdout, nats://host/SUBJECT-PREFIX, kafka://broker/TOPIC-PREFIX, or sse://host:port/PREFIX to listen "
+          "there for HTTP clients (server-sent events)")
       ->capture_default_str();
   verb->add_option("--from", options->from, "earliest, latest or a token (default: where it ended)");
   verb->add_option("--table", options->tables, "Only these tables (* and ?), may be repeated");

@@ -1,5 +1,7 @@
 #include "tools/feed_settings.h"
 
+#include <memory>
+
 #include "subscriber/feed/sink/open.h"
 #include "tools/version.h"
 
@@ -28,8 +30,10 @@ Result<subscriber::FeedConfig> FeedConfigFor(const FeedSettings& settings) {
   config.version = kVersion;
   config.keys = traits.keys;
   config.once = settings.once;
-  feed::SinkOptions sink{settings.to, settings.database, config.format, config.bus};
-  config.open_sink = [sink] { return feed::OpenSink(sink); };
+  // Shared, because a std::function is copied; it lives as long as the feed's configuration.
+  auto opener = std::make_shared<feed::SinkOpener>(
+      feed::SinkOptions{settings.to, settings.database, settings.state, config.format, config.bus});
+  config.open_sink = [opener] { return opener->Open(); };
   return config;
 }
 

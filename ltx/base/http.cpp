@@ -137,6 +137,7 @@ struct HttpServer::State {
   HttpRequest Translate(const httplib::Request& from) const {
     HttpRequest request{.path = from.path, .query = {}, .stop = stop.get_token()};
     for (const auto& [key, value] : from.params) request.query.emplace(key, value);
+    request.last_event_id = from.get_header_value("Last-Event-ID");
     return request;
   }
 
@@ -148,19 +149,29 @@ struct HttpServer::State {
     });
   }
 
-  void AddStream(const HttpRoutes::EventStream& stream) {
+  // An event stream is a text stream that everybody may read.
+  static HttpRoutes::TextStream TextStreamOf(const HttpRoutes::EventStream& stream) {
+    auto run = [run = stream.run](const HttpRequest& request, const SendText& send) {
+      run(request, [&send](std::string_view event, std::string_view data) { return send(RenderEvent(event, data)); });
+    };
+    return {stream.path, "text/event-stream", [](const HttpRequest&) { return HttpResponse(); }, std::move(run)};
+  }
+
+  void AddStream(const HttpRoutes::TextStream& stream) {
     server.Get(stream.path, [this, &stream](const httplib::Request& from, httplib::Response& response) {
+      HttpRequest request = Translate(from);
+      HttpResponse admitted = stream.admit(request);
+      if (admitted.status != 200) return Reply(admitted, response);
       // Held by the content provider, which runs after this handler; std::function needs a copyable capture.
       std::optional<WaiterSlot> slot = TakeSlot();
       if (!slot) return ReplyBusy(response);
       std::shared_ptr<WaiterSlot> held = std::make_shared<WaiterSlot>(std::move(*slot));
       response.set_header("Cache-Control", "no-cache");
       response.set_chunked_content_provider(
-          "text/event-stream", [this, &stream, held, request = Translate(from)](size_t, httplib::DataSink& sink) {
-            stream.run(request, [this, &sink](std::string_view event, std::string_view data) {
+          stream.content_type, [this, &stream, held, request = std::move(request)](size_t, httplib::DataSink& sink) {
+            stream.run(request, [this, &sink](std::string_view text) {
               if (stop.stop_requested()) return false;
-              std::string text = RenderEvent(event, data);
-              return sink.write(text.data(), text.size());
+              return text.empty() ? sink.is_writable() : sink.write(text.data(), text.size());
             });
             sink.done();
             return true;
@@ -190,7 +201,8 @@ struct HttpServer::State {
       response.status = 500;
     });
     for (const HttpRoutes::Page& page : routes.pages) AddPage(page);
-    for (const HttpRoutes::EventStream& stream : routes.streams) AddStream(stream);
+    for (const HttpRoutes::EventStream& stream : routes.streams) routes.text_streams.push_back(TextStreamOf(stream));
+    for (const HttpRoutes::TextStream& stream : routes.text_streams) AddStream(stream);
   }
 
   Status Bind(const std::string& listen) {

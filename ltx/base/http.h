@@ -23,6 +23,7 @@ namespace runnel {
 struct HttpRequest {
   std::string path;
   std::map<std::string, std::string> query;  // of a repeated key the first
+  std::string last_event_id = {};            // of a client of server-sent events that comes back; empty: none
   std::stop_token stop;                      // stops with the server: end the wait and answer
 
   // The value, or `fallback` when the key is absent.
@@ -38,6 +39,10 @@ struct HttpResponse {
 // Sends one event to one client; false when the client has gone or the server stops. An event without a name and data
 // is a keep-alive comment. Data may have several lines.
 using SendEvent = std::function<bool(std::string_view event, std::string_view data)>;
+
+// Sends text to one client as it is; false when the client has gone, has taken nothing for seconds, or the server
+// stops. No text only asks for that.
+using SendText = std::function<bool(std::string_view text)>;
 
 struct HttpOptions {
   std::string listen = "127.0.0.1:9091";  // host:port (port 0: any free one), [v6]:port or unix:/path
@@ -55,8 +60,17 @@ struct HttpRoutes {
     std::string path;
     std::function<void(const HttpRequest&, const SendEvent&)> run;  // the stream ends when it returns
   };
+  // A stream whose text is the handler's own.
+  struct TextStream {
+    std::string path;
+    std::string content_type;
+    // A status of 200 lets the stream begin; any other response is the answer.
+    std::function<HttpResponse(const HttpRequest&)> admit;
+    std::function<void(const HttpRequest&, const SendText&)> run;  // the stream ends when it returns
+  };
   std::vector<Page> pages = {};
   std::vector<EventStream> streams = {};
+  std::vector<TextStream> text_streams = {};
 };
 
 class HttpServer {

@@ -124,7 +124,9 @@ Event DebeziumEncoder::SnapshotEvent(const TableDef& table, const Row& row, uint
 
 Event DebeziumEncoder::MarkLast(const Event& event) {
   value_.Patch(snapshot_at_, "last");
-  return Done(event.topic, event.token.ordinal);
+  Event last = Done(event.topic, event.token.ordinal);
+  last.end = true;
+  return last;
 }
 
 // `,"source":{...}` of the current commit.

@@ -20,7 +20,7 @@ struct Event {
   std::string_view topic;  // "app.orders", "transaction", "schema": behind the sink's own prefix
   std::string_view key;    // "": none
   std::string_view value;
-  bool end = false;  // nothing of this commit follows
+  bool end = false;  // nothing of this commit or snapshot follows
 };
 
 enum class EventFormat { kDebezium, kProtobuf };

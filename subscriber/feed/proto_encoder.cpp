@@ -95,6 +95,7 @@ Event ProtoEncoder::MarkLast(const Event& event) {
   event_.bytes().replace(event_.bytes().size() - snapshot_from_end_, 4, "last");
   Event last = event;
   last.value = event_.bytes();
+  last.end = true;
   return last;
 }
 

@@ -35,6 +35,9 @@ class Sink {
   // Bytes taken in and not flushed yet: the feed flushes when it is many.
   virtual uint64_t waiting_bytes() const = 0;
 
+  // Consumers that are connected to it right now, where it knows.
+  virtual uint64_t clients() const { return 0; }
+
   // For people, without secrets.
   virtual std::string name() const = 0;
 };

@@ -11,9 +11,12 @@
 
 namespace runnel::feed {
 
+class SseServer;
+
 struct SinkOptions {
-  std::string url;       // "-" or "stdout", or one of the URLs below
-  std::string database;  // whose feed it is
+  std::string url;        // "-" or "stdout", or one of the URLs below
+  std::string database;   // whose feed it is
+  std::string state_dir;  // of the feed: a sink that keeps something puts it there
   EventFormat format = EventFormat::kDebezium;
   bus::OpenOptions bus;  // credentials and time-outs, for sinks that are buses
 };
@@ -24,11 +27,24 @@ struct SinkTraits {
   bool keys = false;
 };
 
-// nats://[user:password@]host[,host]/SUBJECT-PREFIX (tls://), kafka://broker[,broker]/TOPIC-PREFIX, or stdout. Errors:
-// kInvalid.
+// nats://[user:password@]host[,host]/SUBJECT-PREFIX (tls://), kafka://broker[,broker]/TOPIC-PREFIX,
+// sse://HOST:PORT/PREFIX, or stdout. Errors: kInvalid.
 Result<SinkTraits> TraitsOfSink(std::string_view url);
 
-// Connects. Errors: kInvalid, kUnavailable, kRefused (the sink cannot keep what it is given), kUnsupported.
-Result<std::unique_ptr<Sink>> OpenSink(const SinkOptions& options);
+// Opens one sink again and again, as often as the feed begins anew. What has to outlive a sink, such as an address that
+// clients are connected to, is its own.
+// THREAD: one. LIFETIME: it outlives the sinks.
+class SinkOpener {
+ public:
+  explicit SinkOpener(SinkOptions options);
+  ~SinkOpener();
+
+  // Connects. Errors: kInvalid, kUnavailable, kRefused (the sink cannot keep what it is given), kUnsupported, kIo.
+  Result<std::unique_ptr<Sink>> Open();
+
+ private:
+  const SinkOptions options_;
+  std::unique_ptr<SseServer> server_;
+};
 
 }  // namespace runnel::feed
