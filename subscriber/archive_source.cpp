@@ -1,12 +1,11 @@
 #include "subscriber/archive_source.h"
 
 #include <algorithm>
-#include <cstring>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "subscriber/archive/store/url.h"
+#include "subscriber/part_source.h"
 
 namespace runnel::subscriber {
 namespace {
@@ -18,39 +17,6 @@ constexpr uint32_t kBlocksMax = 12;
 constexpr uint32_t kFetchThreadsDirectory = 2;
 constexpr uint32_t kFetchThreadsNetwork = 8;
 constexpr uint32_t kDecodeThreadsMax = 16;
-constexpr size_t kReadAheadBytes = 1 << 20;
-
-// A part of an object as a stream.
-class PartSource : public ltx::ByteSource {
- public:
-  PartSource(store::ObjectStore& store, const std::string& key, const restore::Part& part)
-      : store_(store), key_(key), next_(part.offset), end_(part.offset + part.bytes) {}
-
-  Result<size_t> Read(MutableBytes out) override {
-    if (used_ == filled_) TRY(Fill());
-    const size_t size = std::min(out.size(), filled_ - used_);
-    if (size != 0) std::memcpy(out.data(), buffer_.data() + used_, size);
-    used_ += size;
-    return size;
-  }
-
- private:
-  Status Fill() {
-    buffer_.resize(std::min<uint64_t>(kReadAheadBytes, end_ - next_));
-    used_ = 0;
-    TRY_ASSIGN(filled_, store_.GetAt(key_, next_, buffer_));
-    next_ += filled_;
-    return Ok();
-  }
-
-  store::ObjectStore& store_;
-  const std::string& key_;
-  uint64_t next_;
-  const uint64_t end_;
-  std::vector<std::byte> buffer_;
-  size_t used_ = 0;
-  size_t filled_ = 0;
-};
 
 }  // namespace
 
@@ -104,7 +70,7 @@ Status ArchiveSource::Walk(Txid from, Txid upto, const std::function<Result<bool
   for (auto piece = plan.pieces.rbegin(); piece != plan.pieces.rend(); ++piece) {
     for (auto part = piece->parts.rbegin(); part != piece->parts.rend(); ++part) {
       if (!part->checksum) return Error(Errc::kUnsupported, piece->key + ": no checksum is noted for it");
-      PartSource source(*store_, piece->key, *part);
+      PartSource source(*store_, piece->key, part->offset, part->bytes);
       Result<bool> more = visit({*part, *part->checksum, source});
       if (!more.ok()) return more.error().With(piece->key);
       if (!*more) return Ok();

@@ -10,6 +10,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "bus/envelope.h"
 #include "ltx/base/result.h"
@@ -47,11 +48,23 @@ class ArchiveSource {
     ltx::ByteSource& source;
   };
   Status Walk(Txid from, Txid upto, const std::function<Result<bool>(const File&)>& visit);
-  // What such a walk would read. Errors: kNotFound: there is no way.
+  // Files of the log itself, as they lay in it, commit by commit: those of the segments that hold more than `after`,
+  // oldest first; return false to end the walk. Errors: kGap (segments that lead on from `after` are no longer kept, or
+  // one is missing), kNotFound (an object went away under us: open the archive again), kCorrupt; the store's.
+  struct LogFile {
+    bus::Entry entry;  // without its bytes
+    ltx::Header header;
+    ltx::ByteSource& source;
+  };
+  Status WalkLogFiles(Txid after, const std::function<Result<bool>(const LogFile&)>& visit);
+  // The oldest image behind which the segments hold all that came; nullopt: none.
+  std::optional<Txid> OldestFollowedImage() const;
+  // What Walk would read. Errors: kNotFound: there is no way.
   Result<uint64_t> BytesOfWalk(Txid from, Txid upto) const;
 
  private:
   ArchiveSource() = default;
+  std::vector<const restore::CatalogObject*> SegmentsBehind(Txid after) const;
 
   std::string url_;
   std::unique_ptr<store::ObjectStore> store_;

@@ -18,6 +18,23 @@ feed::FeedEntry FeedEntryOf(const bus::Entry& entry, const bus::Lineage& lineage
   return feed::FeedEntry{lineage.bytes, entry.min_txid, entry.max_txid, entry.captured_at, all_pages, source};
 }
 
+Status FeedCursor::Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source,
+                        const Visitor& visit) {
+  switch (Admit(position_, header, entry.origin)) {
+    case Admission::kDuplicate: return Ok();
+    case Admission::kGap:
+      return Error(Errc::kGap,
+                   "TXID " + ToString(entry.min_txid) + " came, " + ToString(position_.txid.Next()) + " was to come");
+    case Admission::kFork:
+      return Error(Errc::kRefused, "fork: TXID " + ToString(entry.min_txid) + " was made from checksum " +
+                                       ToString(header.pre_apply_checksum) + ", the feed is at " + ToString(position_));
+    case Admission::kCovers:
+    case Admission::kNext: break;
+  }
+  TRY_ASSIGN(position_, visit(FeedEntryOf(entry, bus::Lineage{lineage_}, source)));
+  return Ok();
+}
+
 Result<std::unique_ptr<FeedEntries>> FeedEntries::Open(bus::Log& log, const feed::LineageId& lineage, Position position,
                                                        std::stop_token stop) {
   std::unique_ptr<FeedEntries> entries(new FeedEntries(lineage, position));
@@ -47,9 +64,9 @@ Status FeedEntries::Handle(bus::Message message, std::stop_token stop, const Vis
   }
   if (!decoded.ok()) return decoded.error().With("message " + std::to_string(message.seq.raw()));
   bus::Envelope envelope = std::move(*decoded);
-  if (envelope.header.lineage.bytes != lineage_) {
+  if (envelope.header.lineage.bytes != cursor_.lineage()) {
     return Error(Errc::kRefused, "the log now belongs to lineage " + ToString(envelope.header.lineage) +
-                                     ", the feed follows " + feed::ToString(lineage_) +
+                                     ", the feed follows " + feed::ToString(cursor_.lineage()) +
                                      ": its history was cut; begin the new one with --from earliest");
   }
   if (std::holds_alternative<bus::TakeOverMarker>(envelope.body)) epoch_ = std::max(epoch_, envelope.header.epoch);
@@ -68,7 +85,7 @@ Status FeedEntries::HandleCommits(const bus::Commits& commits, const Visitor& vi
     if (entry.ltx.size() < ltx::kFileBytesMin) return Error(Errc::kCorrupt, "an LTX of the log is too short");
     TRY_ASSIGN(ltx::Header header, ltx::DecodeHeader(AsBytes(entry.ltx).first(ltx::kHeaderBytes)));
     ltx::BytesSource source(AsBytes(entry.ltx));
-    TRY(Show(entry, header, source, visit));
+    TRY(cursor_.Show(entry, header, source, visit));
   }
   return Ok();
 }
@@ -80,37 +97,20 @@ Status FeedEntries::HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std:
   TRY_ASSIGN(ltx::Header header, ltx::DecodeHeader(AsBytes(chunk.data).first(ltx::kHeaderBytes)));
   bus::Entry entry = chunk.entry;
   bus::ChunkReader source(*reader_, seq, std::move(envelope), std::move(stop));
-  Status shown = Show(entry, header, source, visit);
+  Status shown = cursor_.Show(entry, header, source, visit);
   // The publisher died inside this file; what came instead says how it goes on.
   interruption_ = source.TakeInterruption();
   return interruption_ ? Ok() : shown;
 }
 
-Status FeedEntries::Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source,
-                         const Visitor& visit) {
-  switch (Admit(position_, header, entry.origin)) {
-    case Admission::kDuplicate: return Ok();
-    case Admission::kGap:
-      return Error(Errc::kGap,
-                   "TXID " + ToString(entry.min_txid) + " came, " + ToString(position_.txid.Next()) + " was to come");
-    case Admission::kFork:
-      return Error(Errc::kRefused, "fork: TXID " + ToString(entry.min_txid) + " was made from checksum " +
-                                       ToString(header.pre_apply_checksum) + ", the feed is at " + ToString(position_));
-    case Admission::kCovers:
-    case Admission::kNext: break;
-  }
-  TRY_ASSIGN(position_, visit(FeedEntryOf(entry, bus::Lineage{lineage_}, source)));
-  return Ok();
-}
-
 // Heartbeats and takeover markers carry the publisher's position: silence is told apart from loss by them.
 Status FeedEntries::HandlePosition(const Position& head) const {
-  if (head.txid > position_.txid) {
-    return Error(Errc::kGap, "the log is at " + ToString(head) + ", the feed at " + ToString(position_) +
+  if (head.txid > position().txid) {
+    return Error(Errc::kGap, "the log is at " + ToString(head) + ", the feed at " + ToString(position()) +
                                  ", and nothing lies between");
   }
-  if (head.txid == position_.txid && head.checksum != position_.checksum) {
-    return Error(Errc::kRefused, "fork: the log is at " + ToString(head) + ", the feed at " + ToString(position_));
+  if (head.txid == position().txid && head.checksum != position().checksum) {
+    return Error(Errc::kRefused, "fork: the log is at " + ToString(head) + ", the feed at " + ToString(position()));
   }
   return Ok();
 }

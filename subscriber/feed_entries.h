@@ -14,11 +14,31 @@
 
 namespace runnel::subscriber {
 
-// THREAD: one. LIFETIME: the log.
-class FeedEntries {
+// Where a feed stands in one history, and which file may come next. THREAD: one.
+class FeedCursor {
  public:
   // Takes one file, and returns the position it led to, proven.
   using Visitor = std::function<Result<Position>(const feed::FeedEntry&)>;
+
+  FeedCursor(const feed::LineageId& lineage, Position position) : lineage_(lineage), position_(position) {}
+
+  // Shows the file, unless the position covers it. Errors: kGap (commits are missing before it), kRefused (a fork), the
+  // visitor's.
+  Status Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source, const Visitor& visit);
+
+  const feed::LineageId& lineage() const { return lineage_; }
+  // Behind the last file that was taken.
+  const Position& position() const { return position_; }
+
+ private:
+  const feed::LineageId lineage_;
+  Position position_;
+};
+
+// THREAD: one. LIFETIME: the log.
+class FeedEntries {
+ public:
+  using Visitor = FeedCursor::Visitor;
 
   // Begins behind `position` of `lineage`. Errors: kGap (the log begins later), those of the log.
   static Result<std::unique_ptr<FeedEntries>> Open(bus::Log& log, const feed::LineageId& lineage, Position position,
@@ -30,18 +50,16 @@ class FeedEntries {
   Status Next(bus::SteadyTime deadline, std::stop_token stop, const Visitor& visit);
 
   // Behind the last file that was taken.
-  const Position& position() const { return position_; }
+  const Position& position() const { return cursor_.position(); }
 
  private:
-  FeedEntries(const feed::LineageId& lineage, Position position) : lineage_(lineage), position_(position) {}
+  FeedEntries(const feed::LineageId& lineage, Position position) : cursor_(lineage, position) {}
   Status Handle(bus::Message message, std::stop_token stop, const Visitor& visit);
   Status HandleCommits(const bus::Commits& commits, const Visitor& visit);
   Status HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop, const Visitor& visit);
   Status HandlePosition(const Position& head) const;
-  Status Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source, const Visitor& visit);
 
-  const feed::LineageId lineage_;
-  Position position_;
+  FeedCursor cursor_;
   bus::Epoch epoch_;
   std::unique_ptr<bus::LogReader> reader_;
   std::optional<bus::Message> interruption_;

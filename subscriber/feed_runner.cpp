@@ -37,7 +37,29 @@ Result<bus::Header> HeadOf(bus::Log& log) {
   return bus::DecodeHeader(tail->payload);
 }
 
+// The newest commit that an image may hold from which what is behind the token can be told.
+Txid ImageBefore(const feed::Token& token) {
+  if (token.snapshot) return token.txid;
+  return Txid(std::max<uint64_t>(token.txid.raw(), 1) - 1);
+}
+
 }  // namespace
+
+feed::FeedState StateFor(const FeedStart& start, Txid image, Txid newest) {
+  using Kind = FeedStart::Kind;
+  feed::FeedState state;
+  if (start.kind == Kind::kToken) {
+    state.delivered = start.token;
+    state.lineage = start.token.lineage;
+  }
+  state.target = start.kind == Kind::kEarliest ? image : newest;
+  const bool behind = image < state.target;
+  const bool rows = start.kind == Kind::kEarliest || start.kind == Kind::kResume ||
+                    (start.kind == Kind::kToken && start.token.snapshot);
+  state.phase = behind ? feed::Phase::kCatchUp : rows ? feed::Phase::kSnapshot : feed::Phase::kStream;
+  state.snapshot_follows = behind && rows;
+  return state;
+}
 
 Result<FeedStart> ParseFeedStart(std::string_view text) {
   if (text == "earliest") return FeedStart{FeedStart::Kind::kEarliest, {}};
@@ -179,45 +201,60 @@ Status FeedRunner::Prepare(bus::Log& log, feed::FeedImage& image, feed::Sink& si
     }
   }
   Report(FeedRunState::kBootstrapping, Ok());
-  TRY(Bootstrap(log, feeder, start, std::move(stop)));
+  TRY(Bootstrap(log, image, feeder, start, std::move(stop)));
   started_ = true;
   return Ok();
 }
 
-Status FeedRunner::Bootstrap(bus::Log& log, feed::Feeder& feeder, const FeedStart& start, std::stop_token stop) {
-  using Kind = FeedStart::Kind;
+Status FeedRunner::Bootstrap(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, const FeedStart& start,
+                             std::stop_token stop) {
   TRY_ASSIGN(bus::Header head, HeadOf(log));
-  feed::FeedState then;
-  Txid newest = head.position.txid;  // the image must not be newer than this
-  if (start.kind == Kind::kToken) {
+  Beginning beginning{start, head.lineage.bytes, head.position.txid};
+  if (start.kind == FeedStart::Kind::kToken) {
     if (start.token.lineage != head.lineage.bytes) {
       return Error(Errc::kRefused, "the token is of lineage " + feed::ToString(start.token.lineage) +
                                        ", the log of lineage " + ToString(head.lineage));
     }
-    newest = start.token.snapshot ? start.token.txid
-                                  : Txid(start.token.txid.raw() - std::min<uint64_t>(1, start.token.txid.raw()));
-    then.delivered = start.token;
-    then.lineage = start.token.lineage;
+    beginning.newest = ImageBefore(start.token);
   }
+  auto by_archive = [&]() -> Status {
+    TRY_ASSIGN(std::optional<ArchiveSource> archive, OpenArchive(beginning.lineage, stop));
+    if (!archive) return Error(Errc::kNotFound, "there is none yet at its place");
+    return BootstrapFromArchive(*archive, image, feeder, beginning, stop);
+  };
+  // Only the archive knows what was before the log's first message.
+  const bool from_the_first = start.kind == FeedStart::Kind::kEarliest;
+  if (from_the_first && !config_.archive_url.empty()) {
+    Status made = by_archive();
+    if (made.ok() || made.code() != Errc::kNotFound) return made.ok() ? made : Status(made.error().With("archive"));
+  }
+  Status by_log = BootstrapFromLog(log, feeder, beginning, stop);
+  const bool falls_short = !by_log.ok() && (by_log.code() == Errc::kNotFound || by_log.code() == Errc::kGap ||
+                                            by_log.code() == Errc::kRefused);
+  if (!falls_short || from_the_first || config_.archive_url.empty()) return by_log;
+  Status made = by_archive();
+  return made.ok() ? made : Status(made.error().With(by_log.error().message() + "; archive"));
+}
+
+Status FeedRunner::BootstrapFromLog(bus::Log& log, feed::Feeder& feeder, const Beginning& beginning,
+                                    std::stop_token stop) {
+  const FeedStart& start = beginning.start;
+  const bool from_the_first = start.kind == FeedStart::Kind::kEarliest;
   bus::StreamSeq from(1);
-  if (start.kind != Kind::kEarliest) {
+  if (!from_the_first) {
     TRY_ASSIGN(std::optional<bus::SnapshotPlace> place, bus::FindLastSnapshot(log, stop));
     if (!place) return Error(Errc::kNotFound, "the log holds no snapshot yet; waiting for its publisher to write one");
-    if (place->txid <= newest) from = place->seq;
+    if (place->txid <= beginning.newest) from = place->seq;
   }
-  Status made = Error(Errc::kRefused, start.kind == Kind::kToken
+  Status made = Error(Errc::kRefused, start.kind == FeedStart::Kind::kToken
                                           ? "the log holds no snapshot old enough for " + feed::ToString(start.token) +
-                                                "; begin anew with --from earliest"
+                                                "; begin anew with --from earliest, or name its archive"
                                           : "the log holds no whole snapshot");
   auto look = [&](const WalkedLtx& ltx) -> Result<bool> {
-    if (ltx.header.lineage != head.lineage || ltx.entry.min_txid != Txid(1)) return true;
-    if (ltx.entry.max_txid > newest) return true;
-    then.target = start.kind == Kind::kEarliest ? ltx.entry.max_txid : newest;
-    bool behind = ltx.entry.max_txid < then.target;
-    bool rows = start.kind == Kind::kEarliest || start.kind == Kind::kResume || start.token.snapshot;
-    then.phase = behind ? feed::Phase::kCatchUp : rows ? feed::Phase::kSnapshot : feed::Phase::kStream;
-    then.snapshot_follows = behind && rows;
-    made = feeder.Bootstrap(FeedEntryOf(ltx.entry, ltx.header.lineage, ltx.source), then);
+    if (ltx.header.lineage.bytes != beginning.lineage || ltx.entry.min_txid != Txid(1)) return true;
+    if (ltx.entry.max_txid > beginning.newest) return true;
+    made = feeder.Bootstrap(FeedEntryOf(ltx.entry, ltx.header.lineage, ltx.source),
+                            StateFor(start, ltx.entry.max_txid, beginning.newest));
     return !made.ok();  // a file whose publisher died inside it: look further
   };
   TRY(WalkLog(log, from, look, stop));
@@ -229,13 +266,28 @@ bool FeedRunner::Reached(const feed::Feeder& feeder) const {
 }
 
 Status FeedRunner::Follow(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, std::stop_token stop) {
+  while (true) {
+    const Position before = feeder.position();
+    Status followed = FollowLog(log, image, feeder, stop);
+    if (followed.ok() || followed.code() != Errc::kGap || config_.archive_url.empty()) return followed;
+    // The log was trimmed behind us. What is missing is archived, else it would not have been trimmed.
+    Status by_archive = FollowArchive(image, feeder, stop);
+    if (!by_archive.ok()) return by_archive.error().With(followed.error().message() + "; archive");
+    if (Reached(feeder)) return Ok();
+    if (feeder.position() == before) return followed;
+  }
+}
+
+Result<Position> FeedRunner::Take(feed::Feeder& feeder, const feed::FeedEntry& entry, std::stop_token stop) {
+  TRY(feeder.Take(entry, std::move(stop)));
+  progressed_ = true;
+  return feeder.position();
+}
+
+Status FeedRunner::FollowLog(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, std::stop_token stop) {
   TRY_ASSIGN(std::unique_ptr<FeedEntries> entries,
              FeedEntries::Open(log, image.state().lineage, feeder.position(), stop));
-  auto take = [&](const feed::FeedEntry& entry) -> Result<Position> {
-    TRY(feeder.Take(entry, stop));
-    progressed_ = true;
-    return feeder.position();
-  };
+  auto take = [&](const feed::FeedEntry& entry) { return Take(feeder, entry, stop); };
   bool settled = true;
   while (!Reached(feeder)) {
     steady_clock::time_point now = steady_clock::now();

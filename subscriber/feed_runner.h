@@ -1,10 +1,11 @@
 // One feed: from a log to a sink, for as long as it is wanted.
 //
 //   open        the log, the image in the state directory, the sink
-//   bootstrap   no image yet, or another start was asked for: a snapshot of the log becomes the image
+//   bootstrap   no image yet, or another start was asked for: a snapshot of the log becomes the image, or one of the
+//               archive, if there is one and it reaches further back
 //   catch up    in silence, up to where events begin
 //   snapshot    the rows of the image as events, if wanted
-//   stream      commit after commit
+//   stream      commit after commit; those that the log has not got any more out of the archive's segments
 //
 // Trouble with bus or sink is waited out: everything is let go of and opened again, which is the same as a restart
 // after a crash. Ends on stop, and on what a human must decide.
@@ -25,6 +26,7 @@
 #include "bus/open.h"
 #include "ltx/base/result.h"
 #include "ltx/base/sync.h"
+#include "subscriber/archive_source.h"
 #include "subscriber/feed/feeder.h"
 #include "subscriber/feed/sink.h"
 
@@ -44,10 +46,16 @@ struct FeedStart {
 // "earliest", "latest" or a token. Errors: kInvalid.
 Result<FeedStart> ParseFeedStart(std::string_view text);
 
+// What a feed does with an image of commit `image` to begin like that. `newest`: where events begin, if not with the
+// image.
+feed::FeedState StateFor(const FeedStart& start, Txid image, Txid newest);
+
 struct FeedConfig {
   std::string bus_url;
   std::string name;  // of the log; from the URL
   bus::OpenOptions bus;
+  std::string archive_url;  // of the log; empty: none. What the log has not got any more is taken from it
+  store::StoreOptions store;
   std::string state_dir;
   FeedStart start;
   bool start_only_new = false;       // `start` counts only where there is no state yet
@@ -75,6 +83,13 @@ struct FeedSnapshot {
 
 class FeedRunner {
  public:
+  // What a start means for the log as it is.
+  struct Beginning {
+    FeedStart start;
+    feed::LineageId lineage{};
+    Txid newest;  // the image must not be newer than this
+  };
+
   explicit FeedRunner(FeedConfig config);
   ~FeedRunner();
 
@@ -85,7 +100,15 @@ class FeedRunner {
  private:
   Status Session(std::stop_token stop);
   Status Prepare(bus::Log& log, feed::FeedImage& image, feed::Sink& sink, feed::Feeder& feeder, std::stop_token stop);
-  Status Bootstrap(bus::Log& log, feed::Feeder& feeder, const FeedStart& start, std::stop_token stop);
+  Status Bootstrap(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, const FeedStart& start,
+                   std::stop_token stop);
+  Status BootstrapFromLog(bus::Log& log, feed::Feeder& feeder, const Beginning& beginning, std::stop_token stop);
+  Status BootstrapFromArchive(ArchiveSource& archive, feed::FeedImage& image, feed::Feeder& feeder,
+                              const Beginning& beginning, std::stop_token stop);
+  Result<std::optional<ArchiveSource>> OpenArchive(const feed::LineageId& lineage, std::stop_token stop);
+  Status FollowArchive(feed::FeedImage& image, feed::Feeder& feeder, std::stop_token stop);
+  Status FollowLog(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, std::stop_token stop);
+  Result<Position> Take(feed::Feeder& feeder, const feed::FeedEntry& entry, std::stop_token stop);
   Status Follow(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, std::stop_token stop);
   feed::FeederOptions Options() const;
   bool Reached(const feed::Feeder& feeder) const;

@@ -20,6 +20,7 @@ namespace {
 struct FeedOptions {
   std::string bus;
   std::string replica;
+  std::string archive;
   std::string state;
   std::string from;
   std::vector<std::string> tables;
@@ -45,6 +46,11 @@ Result<subscriber::FeedConfig> ConfigFor(const Context& context, const FeedOptio
   feed.bus_url = options.bus;
   feed.database = replica.name;
   feed.bus = replica.bus;
+  if (!options.archive.empty()) {
+    TRY_ASSIGN(archive::ArchiveConfig archive, ArchiveFor(settings, options.bus, options.archive));
+    feed.archive = archive.archive_url;
+    feed.store = archive.store;
+  }
   feed.state = StateDirOf(options, replica.name);
   feed.from = options.from;
   feed.tables = options.tables;
@@ -89,6 +95,8 @@ void AddFeed(CLI::App& app, Context& context) {
   verb->add_option("--format", options->format, "debezium (JSON) or protobuf")->capture_default_str();
   verb->add_option("--name", options->name, "Name of the feed in its events (default: the sink's prefix)");
   verb->add_option("--max-value", options->max_value, "Cut longer texts and blobs, such as 1MB (default: whole)");
+  verb->add_option("--archive", options->archive,
+                   "Archive of this bus: take from it what the bus has not got any more");
   verb->add_option("--replica", options->replica, "Keep the feed's state beside this replica");
   verb->add_option("--state", options->state, "Directory of the feed's state (default: ./runnel-feed-NAME)");
   verb->add_flag("--once", options->once, "End at what is the newest commit now");

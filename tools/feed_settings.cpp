@@ -13,6 +13,8 @@ Result<subscriber::FeedConfig> FeedConfigFor(const FeedSettings& settings) {
   config.name = settings.database;
   config.bus = settings.bus;
   config.bus.client_name = "runnel feed " + settings.database;
+  config.archive_url = settings.archive;
+  config.store = settings.store;
   config.state_dir = settings.state;
   if (!settings.from.empty()) {
     TRY_ASSIGN(config.start, subscriber::ParseFeedStart(settings.from));

@@ -14,6 +14,8 @@ struct FeedSettings {
   std::string bus_url;
   std::string database;  // name of the log
   bus::OpenOptions bus;
+  std::string archive;  // URL; empty: none
+  store::StoreOptions store;
   std::string state;  // directory
   std::string from;
   bool from_only_new = false;  // a configuration is read at each start, and its `from` means the first one

@@ -83,6 +83,8 @@ void AddFeed(const ConfigMap& map, const subscriber::ReplicaConfig& replica, std
   feed.bus_url = replica.bus_url;
   feed.database = replica.name;
   feed.bus = replica.bus;
+  feed.archive = replica.archive_url;
+  feed.store = replica.store;
   feed.to = section.RequiredText("to");
   feed.state = section.Text("state", replica.replica.path + "-runnel/feed");
   feed.from = section.Text("from");

@@ -33,11 +33,15 @@ Status Feeder::Bootstrap(const FeedEntry& entry, const FeedState& then) {
     TRY(image_.AddImagePage(page->pgno, page->data));
   }
   TRY_ASSIGN(ltx::Trailer trailer, decoder.Finish());
+  return Adopt({entry.lineage, {header.max_txid, trailer.post_apply_checksum}, entry.captured_at}, then);
+}
+
+Status Feeder::Adopt(const ImageOrigin& origin, const FeedState& then) {
   FeedState state = then;
-  state.lineage = entry.lineage;
-  state.position = {header.max_txid, trailer.post_apply_checksum};
+  state.lineage = origin.lineage;
+  state.position = origin.position;
   state.tables = options_.tables_fingerprint;
-  captured_ms_ = floor<milliseconds>(entry.captured_at).time_since_epoch().count();
+  captured_ms_ = floor<milliseconds>(origin.captured_at).time_since_epoch().count();
   TRY(image_.FinishImage(state));
   state_ = image_.state();
   stats_.position = image_.position();

@@ -42,6 +42,13 @@ struct FeedEntry {
   ltx::ByteSource& file;
 };
 
+// What an image shows.
+struct ImageOrigin {
+  LineageId lineage{};
+  Position position;
+  std::chrono::sys_time<std::chrono::microseconds> captured_at;
+};
+
 struct FeederOptions {
   EncoderOptions encoder;
   FeedOptions tables;
@@ -69,6 +76,9 @@ class Feeder {
 
   // Makes the image from a snapshot LTX. `then`: phase, target and what counts as delivered.
   Status Bootstrap(const FeedEntry& entry, const FeedState& then);
+  // The same of pages that lie in the image already. REQUIRES: its StartImage, and all pages. Errors: kCorrupt (they do
+  // not have the position's checksum).
+  Status Adopt(const ImageOrigin& origin, const FeedState& then);
 
   // Reads schema and trees of the image; tells its rows if that is the phase. REQUIRES: the image is not empty, once.
   Status Start(std::stop_token stop);
