@@ -21,6 +21,10 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kIdleWait{500};
+// How old what a node shows of a busy feed may be.
+constexpr milliseconds kPublishInterval{200};
+// How often a feed that is behind asks the log where its end is.
+constexpr milliseconds kHeadInterval{1000};
 constexpr milliseconds kBackoffMin{50};
 constexpr milliseconds kBackoffMax{5000};
 // The same trouble at the same place: reading again did not help.
@@ -97,8 +101,22 @@ std::string_view ToString(FeedRunState state) {
   return "unknown";
 }
 
+uint64_t FeedSnapshot::LagCommits() const {
+  const Txid told = feeder.position.txid;
+  return head.txid > told ? head.txid.raw() - told.raw() : 0;
+}
+
+milliseconds FeedSnapshot::Lag(std::chrono::system_clock::time_point now) const {
+  if (feeder.position.txid == Txid()) return milliseconds::max();
+  if (LagCommits() == 0 || feeder.captured_ms == 0) return milliseconds(0);
+  const int64_t now_ms = std::chrono::floor<milliseconds>(now).time_since_epoch().count();
+  return milliseconds(std::max<int64_t>(0, now_ms - feeder.captured_ms));
+}
+
 FeedRunner::FeedRunner(FeedConfig config) : config_(std::move(config)) {
   stats_.name = config_.name;
+  stats_.feed = config_.feed_name;
+  stats_.bus = bus::RedactUrl(config_.bus_url);
   MutexLock lock(mutex_);
   snapshot_ = stats_;
 }
@@ -111,7 +129,10 @@ Status FeedRunner::Run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     progressed_ = false;
     Status ended = Session(stop);
+    sink_ = nullptr;
+    before_ = stats_.feeder;
     if (ended.ok() || ended.code() == Errc::kCancelled) break;
+    ++stats_.errors;
     if (progressed_) {
       backoff.Reset();
       attempts = 0;
@@ -160,6 +181,7 @@ Status FeedRunner::Session(std::stop_token stop) {
   TRY_ASSIGN(std::unique_ptr<bus::Log> log, bus::OpenLog(config_.bus_url, config_.bus));
   TRY_ASSIGN(std::unique_ptr<feed::FeedImage> image, feed::FeedImage::Open(config_.state_dir));
   TRY_ASSIGN(std::unique_ptr<feed::Sink> sink, config_.open_sink());
+  sink_ = sink.get();
   stats_.sink = sink->name();
   if (config_.once && !once_target_) {
     TRY_ASSIGN(bus::Header head, HeadOf(*log));
@@ -167,6 +189,7 @@ Status FeedRunner::Session(std::stop_token stop) {
   }
   feed::Feeder feeder(*image, *sink, Options());
   TRY(Prepare(*log, *image, *sink, feeder, stop));
+  stats_.lineage = feed::ToString(image->state().lineage);
   Status started = feeder.Start(stop);
   Publish(feeder.stats());
   TRY(std::move(started));
@@ -209,6 +232,7 @@ Status FeedRunner::Prepare(bus::Log& log, feed::FeedImage& image, feed::Sink& si
 Status FeedRunner::Bootstrap(bus::Log& log, feed::FeedImage& image, feed::Feeder& feeder, const FeedStart& start,
                              std::stop_token stop) {
   TRY_ASSIGN(bus::Header head, HeadOf(log));
+  SeeHead(head.position);
   Beginning beginning{start, head.lineage.bytes, head.position.txid};
   if (start.kind == FeedStart::Kind::kToken) {
     if (start.token.lineage != head.lineage.bytes) {
@@ -279,6 +303,9 @@ Status FeedRunner::Follow(bus::Log& log, feed::FeedImage& image, feed::Feeder& f
 }
 
 Result<Position> FeedRunner::Take(feed::Feeder& feeder, const feed::FeedEntry& entry, std::stop_token stop) {
+  // Before the sink can make us wait: that there is something to tell must be seen.
+  SeeHead({entry.max_txid, Checksum()});
+  PublishNowAndThen(feeder.stats());
   TRY(feeder.Take(entry, std::move(stop)));
   progressed_ = true;
   return feeder.position();
@@ -289,23 +316,51 @@ Status FeedRunner::FollowLog(bus::Log& log, feed::FeedImage& image, feed::Feeder
              FeedEntries::Open(log, image.state().lineage, feeder.position(), stop));
   auto take = [&](const feed::FeedEntry& entry) { return Take(feeder, entry, stop); };
   bool settled = true;
+  steady_clock::time_point looked_at = steady_clock::now();
   while (!Reached(feeder)) {
     steady_clock::time_point now = steady_clock::now();
     Status next = entries->Next(settled ? now + kIdleWait : now, stop, take);
     if (next.ok()) {
       settled = false;
+      // While behind, the messages do not say how far.
+      if (now - looked_at >= kHeadInterval) {
+        looked_at = now;
+        if (Result<bus::Header> head = HeadOf(log); head.ok()) SeeHead(head->position);
+      }
       continue;
     }
     if (next.code() != Errc::kTimeout) return next;
     if (!settled) TRY(feeder.Settle(stop));
     settled = true;
+    idle_ = true;
     Publish(feeder.stats());
   }
   return Ok();
 }
 
+void FeedRunner::SeeHead(const Position& head) {
+  if (head.txid > stats_.head.txid) stats_.head = head;
+}
+
+void FeedRunner::PublishNowAndThen(const feed::FeederStats& stats) {
+  if (!idle_ && steady_clock::now() - published_at_ < kPublishInterval) return;
+  idle_ = false;
+  Publish(stats);
+}
+
 void FeedRunner::Publish(const feed::FeederStats& stats) {
   stats_.feeder = stats;
+  stats_.feeder.commits += before_.commits;
+  stats_.feeder.events += before_.events;
+  stats_.feeder.rows += before_.rows;
+  stats_.feeder.skipped_events += before_.skipped_events;
+  stats_.feeder.ltx_files += before_.ltx_files;
+  SeeHead(stats.position);
+  if (sink_ != nullptr) {
+    stats_.waiting_bytes = sink_->waiting_bytes();
+    stats_.clients = sink_->clients();
+  }
+  published_at_ = steady_clock::now();
   MutexLock lock(mutex_);
   snapshot_ = stats_;
 }

@@ -74,11 +74,22 @@ enum class FeedRunState { kConnecting, kBootstrapping, kStreaming, kStalled, kSt
 std::string_view ToString(FeedRunState state);
 
 struct FeedSnapshot {
-  std::string name;
-  std::string sink;
+  std::string name;  // of the log
+  std::string feed;  // source.name of the events
+  std::string bus;   // URL, redacted
+  std::string sink;  // where events go, for people; empty until it was opened
   FeedRunState state = FeedRunState::kConnecting;
   std::string trouble;
-  feed::FeederStats feeder;
+  std::string lineage;         // hexadecimal; empty until an image is there
+  Position head;               // the newest position of the log that is known of
+  feed::FeederStats feeder;    // counts since the start of the process
+  uint64_t errors = 0;         // times the feed had to begin again, or ended, by trouble
+  uint64_t waiting_bytes = 0;  // that the sink has taken and not made safe yet
+  uint64_t clients = 0;        // connected to the sink, where it knows
+
+  uint64_t LagCommits() const;
+  // Age of the newest commit told, while it is not the newest there is; max: nothing is told yet.
+  std::chrono::milliseconds Lag(std::chrono::system_clock::time_point now) const;
 };
 
 class FeedRunner {
@@ -114,6 +125,8 @@ class FeedRunner {
   bool Reached(const feed::Feeder& feeder) const;
   void Report(FeedRunState state, const Status& trouble);
   void Publish(const feed::FeederStats& stats);
+  void PublishNowAndThen(const feed::FeederStats& stats);
+  void SeeHead(const Position& head);
 
   const FeedConfig config_;
   // Of the Run thread.
@@ -121,6 +134,10 @@ class FeedRunner {
   bool progressed_ = false;
   std::optional<Txid> once_target_;
   FeedSnapshot stats_;
+  feed::FeederStats before_;    // counts of the sessions before this one
+  feed::Sink* sink_ = nullptr;  // of this session
+  bool idle_ = true;            // nothing was there to tell at the last look
+  std::chrono::steady_clock::time_point published_at_;
 
   mutable Mutex mutex_;
   FeedSnapshot snapshot_ GUARDED_BY(mutex_);

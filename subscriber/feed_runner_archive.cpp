@@ -76,7 +76,6 @@ Status FeedRunner::FollowArchive(feed::FeedImage& image, feed::Feeder& feeder, s
   auto visit = [&](const ArchiveSource::LogFile& file) -> Result<bool> {
     if (Reached(feeder)) return false;
     TRY(cursor.Show(file.entry, file.header, file.source, take));
-    Publish(feeder.stats());
     return true;
   };
   const Position before = feeder.position();

@@ -12,7 +12,10 @@
 #include "subscriber/feed_runner.h"
 #include "tools/command.h"
 #include "tools/feed_settings.h"
+#include "tools/feed_view.h"
 #include "tools/node_config.h"
+#include "tools/node_reporter.h"
+#include "tools/node_server.h"
 
 namespace runnel::tools {
 namespace {
@@ -29,6 +32,7 @@ struct FeedOptions {
   std::string to = "stdout";
   std::string name;
   std::string max_value;
+  std::string http = "off";
   bool once = false;
 };
 
@@ -39,8 +43,7 @@ std::string StateDirOf(const FeedOptions& options, const std::string& name) {
   return "runnel-feed-" + name;
 }
 
-Result<subscriber::FeedConfig> ConfigFor(const Context& context, const FeedOptions& options) {
-  TRY_ASSIGN(NodeSettings settings, LoadSettings(context.config_file));
+Result<FeedSettings> SettingsFor(const NodeSettings& settings, const FeedOptions& options) {
   TRY_ASSIGN(subscriber::ReplicaConfig replica, ReplicaFor(settings, options.bus, options.replica));
   FeedSettings feed;
   feed.bus_url = options.bus;
@@ -62,16 +65,32 @@ Result<subscriber::FeedConfig> ConfigFor(const Context& context, const FeedOptio
     TRY_ASSIGN(feed.value_bytes_max, ParseSize(options.max_value));
   }
   feed.once = options.once;
-  return FeedConfigFor(feed);
+  return feed;
+}
+
+// The feed, seen from outside while it runs.
+Status Run(const NodeSettings& node, const FeedSettings& settings, const std::string& http, std::stop_token stop) {
+  TRY_ASSIGN(subscriber::FeedConfig config, FeedConfigFor(settings));
+  subscriber::FeedRunner runner(std::move(config));
+  const FeedSnapshots snapshots = [&runner] { return std::vector{runner.Snapshot()}; };
+  NodeView view;
+  AddFeeds(view, snapshots, node.subscriber.node_name);
+  TRY_ASSIGN(std::unique_ptr<NodeServer> server, NodeServer::Start(http, std::move(view)));
+  std::unique_ptr<NodeReporter> reporter;
+  if (!settings.once) {
+    reporter = std::make_unique<NodeReporter>(FeedsReportedBy(snapshots, {settings}, node.subscriber.node_name));
+  }
+  return runner.Run(std::move(stop));
 }
 
 int RunFeed(const Context& context, const FeedOptions& options) {
   Result<std::unique_ptr<Signals>> signals = Signals::Install();
   if (!signals.ok()) return Fail(signals.error());
-  Result<subscriber::FeedConfig> config = ConfigFor(context, options);
-  if (!config.ok()) return Fail(config.error());
-  subscriber::FeedRunner runner(std::move(*config));
-  Status ended = runner.Run((*signals)->stop_token());
+  Result<NodeSettings> node = LoadSettings(context.config_file);
+  if (!node.ok()) return Fail(node.error());
+  Result<FeedSettings> settings = SettingsFor(*node, options);
+  if (!settings.ok()) return Fail(settings.error());
+  Status ended = Run(*node, *settings, options.http, (*signals)->stop_token());
   if (!ended.ok()) return Fail(ended.error());
   return (*signals)->signal() == SIGINT ? (*signals)->exit_code() : kExitOk;
 }
@@ -99,6 +118,7 @@ void AddFeed(CLI::App& app, Context& context) {
                    "Archive of this bus: take from it what the bus has not got any more");
   verb->add_option("--replica", options->replica, "Keep the feed's state beside this replica");
   verb->add_option("--state", options->state, "Directory of the feed's state (default: ./runnel-feed-NAME)");
+  verb->add_option("--http", options->http, "Address of /status and /metrics, or off")->capture_default_str();
   verb->add_flag("--once", options->once, "End at what is the newest commit now");
   verb->callback([&context, options] { context.run = [&context, options] { return RunFeed(context, *options); }; });
 }

@@ -17,6 +17,7 @@
 #include "tools/archive_view.h"
 #include "tools/command.h"
 #include "tools/feed_settings.h"
+#include "tools/feed_view.h"
 #include "tools/node_config.h"
 #include "tools/node_json.h"
 #include "tools/node_metrics.h"
@@ -115,34 +116,6 @@ Result<NodeSettings> SettingsFor(const Context& context, const SubscribeOptions&
   return settings;
 }
 
-// The feeds of the configuration, each on a thread of its own; what ends one is in the log and ends nothing else.
-class Feeds {
- public:
-  // Errors: kInvalid.
-  static Result<Feeds> Make(const std::vector<FeedSettings>& settings) {
-    Feeds feeds;
-    for (const FeedSettings& one : settings) {
-      Result<subscriber::FeedConfig> config = FeedConfigFor(one);
-      if (!config.ok()) return config.error().With("feed of " + one.database);
-      feeds.runners_.push_back(std::make_unique<subscriber::FeedRunner>(std::move(*config)));
-    }
-    return feeds;
-  }
-  void Start() {
-    for (const std::unique_ptr<subscriber::FeedRunner>& runner : runners_) {
-      threads_.emplace_back([one = runner.get()](std::stop_token stop) { (void)one->Run(std::move(stop)).ok(); });
-    }
-  }
-  void Stop() {
-    for (std::jthread& thread : threads_) thread.request_stop();
-    threads_.clear();
-  }
-
- private:
-  std::vector<std::unique_ptr<subscriber::FeedRunner>> runners_;
-  std::vector<std::jthread> threads_;
-};
-
 int Subscribe(const Context& context, const SubscribeOptions& options) {
   Result<std::unique_ptr<Signals>> signals = Signals::Install();
   if (!signals.ok()) return Fail(signals.error());
@@ -154,6 +127,8 @@ int Subscribe(const Context& context, const SubscribeOptions& options) {
   if (!feeds.ok()) return Fail(feeds.error());
   NodeView view = ViewOf(node, *settings);
   if (!archives.empty()) AddArchives(view, archives, settings->subscriber.node_name);
+  const FeedSnapshots snapshots = [&feeds] { return feeds->Snapshots(); };
+  if (!feeds->empty()) AddFeeds(view, snapshots, settings->subscriber.node_name);
   Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
   if (!server.ok()) return Fail(server.error());
   node.Start();
@@ -161,6 +136,9 @@ int Subscribe(const Context& context, const SubscribeOptions& options) {
   feeds->Start();
   std::vector<Reported> reported = ReportedBy(node, settings->subscriber);
   for (Reported& one : ArchivesReportedBy(archives, settings->subscriber_archives)) reported.push_back(std::move(one));
+  for (Reported& one : FeedsReportedBy(snapshots, settings->feeds, settings->subscriber.node_name)) {
+    reported.push_back(std::move(one));
+  }
   auto reporter = std::make_unique<NodeReporter>(std::move(reported), node.shared());
   Status ended = node.Wait((*signals)->stop_token());
   feeds->Stop();

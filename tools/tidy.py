@@ -308,7 +308,7 @@ def check_config(tree):
         yield "config", CONFIG_PAGE, 1, f"the key {key} is explained and read nowhere"
 
 
-METRIC_SOURCES = ("tools/node_metrics.cpp", "tools/archive_view.cpp")
+METRIC_SOURCES = ("tools/node_metrics.cpp", "tools/archive_view.cpp", "tools/feed_view.cpp")
 METRIC_USERS = ("configs/grafana.json", "configs/alerts.yml")
 
 

@@ -45,6 +45,7 @@ Status Feeder::Adopt(const ImageOrigin& origin, const FeedState& then) {
   TRY(image_.FinishImage(state));
   state_ = image_.state();
   stats_.position = image_.position();
+  stats_.captured_ms = captured_ms_;
   return Ok();
 }
 
@@ -133,6 +134,7 @@ Status Feeder::Take(const FeedEntry& entry, std::stop_token stop) {
   }
   image_.AcceptCommit();
   stats_.position = image_.position();
+  stats_.captured_ms = captured_ms_;
   ++stats_.commits;
   if (state_.phase == Phase::kCatchUp && image_.position().txid >= state_.target) {
     state_.phase = state_.snapshot_follows ? Phase::kSnapshot : Phase::kStream;
@@ -232,6 +234,7 @@ Status Feeder::TellRow(const Change& change, std::stop_token stop) {
     ++stats_.skipped_events;
     return Ok();
   }
+  ++stats_.rows;
   return Deliver(encoder_->RowEvent(row, {change.ordinal, rows_, counts_.back().events}), std::move(stop));
 }
 
@@ -277,6 +280,7 @@ Status Feeder::TellTables(uint64_t& ordinal, std::stop_token stop) {
       Status decoded = decoder.Decode(table, image, cursor.at(), row);
       if (!decoded.ok()) return decoded.error().With("table " + table.name);
       held = encoder_->SnapshotEvent(table, row, ordinal);
+      ++stats_.rows;
     }
   }
   return held ? Deliver(encoder_->MarkLast(*held), std::move(stop)) : Ok();

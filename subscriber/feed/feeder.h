@@ -62,9 +62,11 @@ struct FeederOptions {
 struct FeederStats {
   uint64_t commits = 0;
   uint64_t events = 0;
+  uint64_t rows = 0;            // among the events
   uint64_t skipped_events = 0;  // that the sink had already
   uint64_t ltx_files = 0;
   Position position;               // of the newest commit told, delivered or not
+  int64_t captured_ms = 0;         // when the publisher saw it, since 1970; 0: not known
   std::optional<Token> delivered;  // durable in the sink
 };
 

@@ -1,5 +1,5 @@
-"""Feeds whose log has been trimmed: they begin with the archive's image, take commit after commit from its segments, and
-go over to the log, each commit told once. A consumer's tables are compared with the source's behind each transaction.
+"""Feeds whose log has been trimmed: they begin with the archive's image, take commit after commit from its segments,
+and go over to the log, each commit told once. A consumer's tables are compared with the source's behind each transaction.
 
   feed_archive_test.py file|s3 [SEED]
 """
@@ -147,7 +147,8 @@ def overtaken(source):
     consumer = source.consumer("overtaken")
     argv = source.argv("overtaken", "--archive", source.store.url)
     said = open(source.world.path("overtaken.log"), "w+")
-    feed = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said, cwd=source.world.dir, env={**os.environ, **source.store.env})
+    feed = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said, cwd=source.world.dir,
+                            env={**os.environ, **source.store.env})
     try:
         read_to(feed, consumer, source)
         feed.send_signal(signal.SIGSTOP)

@@ -7,7 +7,7 @@ import sys
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from harness import ROOT, http_json, log, run, until  # noqa: E402
+from harness import ROOT, free_port, http_json, log, run, until  # noqa: E402
 
 
 def documented():
@@ -81,6 +81,40 @@ def nodes(world):
     check("runnel verify", output(world, "verify", "--json", "--deep", replica))
     check("runnel verify", output(world, "verify", "--json", "--against", bus, source), absent=["integrity_check"])
     log("the nodes and what asks them")
+    feeds(world, bus)
+
+
+def feeds(world, bus):
+    """A feed by itself, and in a subscriber."""
+    port = free_port()
+    to = f"sse://127.0.0.1:{free_port()}/cdc"
+    feed = world.start("feed", [world.runnel, "feed", bus, "--to", to, "--state", world.path("feed"), "--http",
+                                f"127.0.0.1:{port}"])
+    status = until(lambda: (s := http_json(port, "/status")) and s["feeds"][0]["delivered"] and s,
+                   lambda: feed.text(), 30)
+    check("/status of a feed", status)
+    one = status["feeds"][0]
+    assert one["state"] == "streaming" and one["rows"] == 10 and one["lag_commits"] == one["lag_ms"] == 0, one
+    check("/readyz", http_json(port, "/readyz"))
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    assert 'runnel_feed_rows_total{db="app",feed="cdc"} 10' in metrics, metrics
+    told = until(lambda: [node for node in output(world, "status", "--json", bus)["nodes"] if node["role"] == "feed"],
+                 "the feed has reported", 30)[0]
+    assert told["position"] == one["told"] and told["path"] == to and told["lag_commits"] == 0, told
+    assert feed.stop() == 0, feed.text()
+    config = world.path("runnel.yml")
+    with open(config, "w") as f:
+        f.write(f"http: 127.0.0.1:{port}\nreplicas:\n  - bus: {bus}\n    path: {world.path('fed.db')}\n    feed:\n"
+                f"      to: {to}\n")
+    node = world.start("node", [world.runnel, "--config", config, "subscribe"])
+    both = until(lambda: (s := http_json(port, "/status")) and s["feeds"][0]["delivered"] and s,
+                 lambda: node.text(), 30)
+    fields = {name for name in PAGE["/status of a feed"] if name.startswith("feeds")}
+    assert {name for name in fields_of(both) if name.startswith("feeds")} == fields, both
+    assert {name for name in fields_of(both) if not name.startswith("feeds")} == PAGE["/status of a subscriber"], both
+    assert node.stop() == 0, node.text()
+    log("feeds")
 
 
 def files(world):
