@@ -163,6 +163,7 @@ feed::FeederOptions FeedRunner::Options() const {
   options.encoder.name = config_.feed_name;
   options.encoder.database = config_.name;
   options.encoder.value_bytes_max = config_.value_bytes_max;
+  options.encoder.schemas = config_.schemas;
   options.encoder.keys = config_.keys;
   options.tables.wants = [this](const feed::TableDef& table) {
     return WantsTable(table, config_.include, config_.exclude);

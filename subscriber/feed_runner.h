@@ -65,6 +65,7 @@ struct FeedConfig {
   std::string feed_name;  // source.name
   std::string version;
   uint64_t value_bytes_max = 0;
+  bool schemas = false;
   bool keys = false;  // the sink wants keys
   bool once = false;  // end at what is the log's head at the start
   std::function<Result<std::unique_ptr<feed::Sink>>()> open_sink;

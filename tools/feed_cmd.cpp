@@ -29,6 +29,7 @@ struct FeedOptions {
   std::vector<std::string> tables;
   std::vector<std::string> exclude;
   std::string format = "debezium";
+  bool schemas = false;
   std::string to = "stdout";
   std::string name;
   std::string max_value;
@@ -59,6 +60,7 @@ Result<FeedSettings> SettingsFor(const NodeSettings& settings, const FeedOptions
   feed.tables = options.tables;
   feed.exclude = options.exclude;
   feed.format = options.format;
+  feed.schemas = options.schemas;
   feed.to = options.to;
   feed.name = options.name;
   if (!options.max_value.empty()) {
@@ -112,6 +114,8 @@ void AddFeed(CLI::App& app, Context& context) {
   verb->add_option("--table", options->tables, "Only these tables (* and ?), may be repeated");
   verb->add_option("--exclude", options->exclude, "Not these tables, may be repeated");
   verb->add_option("--format", options->format, "debezium (JSON) or protobuf")->capture_default_str();
+  verb->add_flag("--schemas", options->schemas,
+                 "Write schemas with the events, as Kafka Connect's JSON converter does");
   verb->add_option("--name", options->name, "Name of the feed in its events (default: the sink's prefix)");
   verb->add_option("--max-value", options->max_value, "Cut longer texts and blobs, such as 1MB (default: whole)");
   verb->add_option("--archive", options->archive,

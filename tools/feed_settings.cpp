@@ -26,6 +26,10 @@ Result<subscriber::FeedConfig> FeedConfigFor(const FeedSettings& settings) {
     return Error(Errc::kInvalid, "format \"" + settings.format + "\": debezium or protobuf");
   }
   config.format = settings.format == "debezium" ? feed::EventFormat::kDebezium : feed::EventFormat::kProtobuf;
+  if (settings.schemas && settings.format != "debezium") {
+    return Error(Errc::kInvalid, "schemas belong to the format debezium; protobuf has its own");
+  }
+  config.schemas = settings.schemas;
   config.value_bytes_max = settings.value_bytes_max;
   TRY_ASSIGN(feed::SinkTraits traits, feed::TraitsOfSink(settings.to));
   config.feed_name = !settings.name.empty() ? settings.name : !traits.prefix.empty() ? traits.prefix : "runnel";

@@ -22,6 +22,7 @@ struct FeedSettings {
   std::vector<std::string> tables;
   std::vector<std::string> exclude;
   std::string format = "debezium";
+  bool schemas = false;
   std::string to = "stdout";
   std::string name;
   uint64_t value_bytes_max = 0;

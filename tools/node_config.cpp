@@ -92,6 +92,7 @@ void AddFeed(const ConfigMap& map, const subscriber::ReplicaConfig& replica, std
   feed.tables = section.Texts("tables");
   feed.exclude = section.Texts("exclude");
   feed.format = section.Text("format", feed.format);
+  feed.schemas = section.Bool("schemas", false);
   feed.name = section.Text("name");
   feed.value_bytes_max = section.Size("max-value", 0);
   feeds.push_back(std::move(feed));

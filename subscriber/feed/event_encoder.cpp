@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "subscriber/feed/connect_encoder.h"
 #include "subscriber/feed/debezium_encoder.h"
 #include "subscriber/feed/json_text.h"
 #include "subscriber/feed/proto_encoder.h"
@@ -55,6 +56,7 @@ bool IsUtf16(Bytes text, sqlite::TextEncoding encoding) {
 
 std::unique_ptr<EventEncoder> MakeEncoder(const EncoderOptions& options) {
   if (options.format == EventFormat::kProtobuf) return std::make_unique<ProtoEncoder>(options);
+  if (options.schemas) return std::make_unique<ConnectEncoder>(options);
   return std::make_unique<DebeziumEncoder>(options);
 }
 

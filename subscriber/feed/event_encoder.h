@@ -31,6 +31,7 @@ struct EncoderOptions {
   std::string name;              // of the feed: source.name, and what topics begin with
   std::string database;          // source.db
   uint64_t value_bytes_max = 0;  // longer texts and blobs are cut or marked as unchanged; 0: whole
+  bool schemas = false;          // JSON only: each value and key with its schema (connect_encoder.h)
   bool keys = false;             // a sink that has no use for keys saves their cost
 };
 

@@ -1,5 +1,6 @@
 """Feeds whose log has been trimmed: they begin with the archive's image, take commit after commit from its segments,
-and go over to the log, each commit told once. A consumer's tables are compared with the source's behind each transaction.
+and go over to the log, each commit told once. A consumer's tables are compared with the source's behind each
+transaction.
 
   feed_archive_test.py file|s3 [SEED]
 """

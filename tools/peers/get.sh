@@ -25,12 +25,14 @@ get() {
     natscli)     go_module natscli 0.4.0 1.25 github.com/nats-io/natscli@v0.4.0 github.com/nats-io/natscli/nats nats ;;
     # 4.4.0 is listed on Maven Central but incomplete: never "latest".
     kafka)       kafka 3.9.2; kafka 4.3.1 ;;
+    # What reads Debezium's events in stream processors and sinks.
+    debezium)    debezium 3.6.1 4.3.0 ;;
     # SQLite as applications bring it: 3.51.1 still has the WAL-reset bug, 3.40.1 (Debian's) too, the others do not.
     sqlite-go)   sqlite_go modernc 1.61.1 modernc.org/sqlite 0; sqlite_go mattn 1.14.52 github.com/mattn/go-sqlite3 1 ;;
     sqlite-rust) sqlite_rust 0.41.1 0.39.1 ;;
     sqlite-jdbc) sqlite_jdbc 3.54.1.0 ;;
     sqlite-py)   python_wheel apsw 3.54.1.0; python_wheel pysqlite3-binary 0.5.4.post2 ;;
-    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server versitygw minio ltx litestream natscli kafka sqlite-go sqlite-rust sqlite-jdbc sqlite-py" >&2; exit 2 ;;
+    *)           echo "get.sh: unknown peer \"$1\"; known: nats-server versitygw minio ltx litestream natscli kafka debezium sqlite-go sqlite-rust sqlite-jdbc sqlite-py" >&2; exit 2 ;;
   esac
 }
 

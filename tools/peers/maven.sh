@@ -37,3 +37,29 @@ POM
     { cat "$staging/format.log" >&2; exit 1; }
   finish kafka "$1" "$staging"
 }
+
+# debezium VERSION KAFKA_VERSION: the jars that consumers of Debezium's events use, and a program of ours that runs events
+# through them. Of Kafka Connect only what they stand on.
+debezium() {
+  if [ -d "$peers/debezium-$1" ]; then echo "$peers/debezium-$1"; return; fi
+  need_maven "debezium $1"
+  if ! command -v javac > /dev/null; then
+    echo "get.sh: debezium needs a JDK, and there is no javac in PATH" >&2; exit 3
+  fi
+  mkdir -p "$peers"; local staging; staging=$(mktemp -d "$peers/.build-debezium-XXXXXX")
+  cat > "$staging/pom.xml" << POM
+<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>peers</groupId><artifactId>debezium</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>
+ <dependency><groupId>io.debezium</groupId><artifactId>debezium-connector-common</artifactId><version>$1.Final</version></dependency>
+ <dependency><groupId>io.debezium</groupId><artifactId>debezium-connect-plugins</artifactId><version>$1.Final</version></dependency>
+ <dependency><groupId>org.apache.kafka</groupId><artifactId>connect-json</artifactId><version>$2</version></dependency>
+ <dependency><groupId>org.apache.kafka</groupId><artifactId>connect-transforms</artifactId><version>$2</version></dependency>
+ <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+POM
+  mvn -q -B -f "$staging/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$staging/lib"
+  javac -d "$staging/lib" -cp "$staging/lib/*" "$here/debezium/Consume.java"
+  finish debezium "$1" "$staging"
+}
