@@ -8,6 +8,7 @@ import json
 import sqlite3
 
 from feed_oracle import digest, quoted
+from feed_tables import FeedTables
 
 
 class Mismatch(AssertionError):
@@ -43,10 +44,11 @@ def token_of(event):
     return f"{source['lineage']}:{source['txid']}:{snapshot}{source['ordinal']}"
 
 
-class Consumer:
+class Consumer(FeedTables):
     """On a SQLite file of its own. `at` is the token of the last event that is committed."""
 
     def __init__(self, path, on_boundary=None):
+        super().__init__()
         self.db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         self.on_boundary = on_boundary or (lambda consumer: None)
         self.db.execute("PRAGMA journal_mode=WAL")
@@ -84,7 +86,6 @@ class Consumer:
             if rows != last["event_count"]:
                 raise Mismatch(f"{rows} rows in {last['id']}, END says {last['event_count']}")
         self.db.execute("BEGIN IMMEDIATE")
-        self.renames = {}
         for event in self.waiting:
             self.apply(event)
         self.settle_renames()
@@ -97,50 +98,22 @@ class Consumer:
         self.on_boundary(self)
 
     # --- how it is applied
-    def apply(self, event):
-        if "status" in event:
-            return
-        if "tableChanges" in event:
-            for change in event["tableChanges"]:
-                if event["object"] == "table":
-                    self.apply_schema(event, change)
-            return
-        self.settle_renames()
-        self.apply_row(event)
+    def execute(self, sql, values):
+        self.db.execute(sql, values)
 
-    # Renames of one commit happen at once: two tables can have swapped names.
-    def settle_renames(self):
-        for final, temporary in self.renames.items():
-            self.db.execute(f"ALTER TABLE {quoted(temporary)} RENAME TO {quoted(final)}")
-        self.renames = {}
+    def columns(self, shape):
+        return ",".join(quoted(column["name"]) for column in shape["columns"])
 
-    def apply_schema(self, event, change):
-        name = event["objectName"]
-        if change["type"] == "DROP":
-            self.db.execute(f"DROP TABLE {quoted(name)}")
-            self.shapes.pop(name)
-            self.db.execute("DELETE FROM _shape WHERE name=?", [name])
-            return
-        shape = change["table"]
-        temporary = f"_new_{len(self.renames)}"
-        columns = ",".join(quoted(column["name"]) for column in shape["columns"])
-        self.db.execute(f"CREATE TABLE {quoted(temporary)}({columns})")
-        if change["type"] == "ALTER":
-            old = change["previousName"] or name
-            parts, values = [], []
-            for column, mapped in zip(shape["columns"], change["columnMap"]):
-                if "from" in mapped:
-                    parts.append(quoted(mapped["from"]))
-                else:
-                    parts.append(self.mark(plain_value(mapped["default"], column), values))
-            self.db.execute(f"INSERT INTO {quoted(temporary)} SELECT {','.join(parts)} FROM {quoted(old)}", values)
-            self.db.execute(f"DROP TABLE {quoted(old)}")
-            if old != name and old in self.shapes:
-                self.shapes.pop(old)
-                self.db.execute("DELETE FROM _shape WHERE name=?", [old])
-        self.renames[name] = temporary
-        self.shapes[name] = shape
-        self.db.execute("INSERT OR REPLACE INTO _shape VALUES(?, ?)", [name, json.dumps(shape)])
+    def value(self, value, column, values):
+        return self.mark(plain_value(value, column), values)
+
+    def remember(self, table, shape):
+        super().remember(table, shape)
+        self.db.execute("INSERT OR REPLACE INTO _shape VALUES(?, ?)", [table, json.dumps(shape)])
+
+    def forget(self, table):
+        super().forget(table)
+        self.db.execute("DELETE FROM _shape WHERE name=?", [table])
 
     def mark(self, value, values):
         if isinstance(value, tuple):

@@ -7,6 +7,8 @@ import subprocess
 
 import harness
 from feed_consumer import order_of, token_of
+from feed_oracle import quoted
+from feed_tables import FeedTables
 
 TYPES = {"INTEGER": "bigint", "INT": "bigint", "REAL": "double precision", "TEXT": "text", "BLOB": "bytea"}
 
@@ -58,10 +60,6 @@ class Postgres:
         return ended.stdout
 
 
-def name(text):
-    return '"' + text.replace('"', '""') + '"'
-
-
 def literal(value, column):
     if value is None:
         return "NULL"
@@ -72,20 +70,21 @@ def literal(value, column):
     return repr(value)
 
 
-class PostgresConsumer:
+class PostgresConsumer(FeedTables):
     """One transaction of the feed is one of PostgreSQL's, the token with it; keys are checked by PostgreSQL."""
 
     def __init__(self, server, on_boundary):
+        super().__init__()
         self.server, self.on_boundary = server, on_boundary
         server.query("CREATE TABLE _feed(token text)")
-        self.shapes, self.waiting, self.at, self.boundaries, self.events = {}, [], None, 0, 0
+        self.waiting, self.at, self.boundaries, self.events = [], None, 0, 0
 
     def take(self, event):
         assert self.at is None or order_of(token_of(event)) > order_of(self.at)
         self.waiting.append(event)
         if event.get("status") != "END" and event.get("source", {}).get("snapshot") != "last":
             return
-        self.sql, self.renames = ["BEGIN;"], {}
+        self.sql = ["BEGIN;"]
         for one in self.waiting:
             self.apply(one)
         self.settle_renames()
@@ -97,57 +96,31 @@ class PostgresConsumer:
         self.waiting = []
         self.on_boundary(self)
 
-    def apply(self, event):
-        if "status" in event:
-            return
-        if "tableChanges" in event:
-            for change in event["tableChanges"]:
-                if event["object"] == "table":
-                    self.apply_schema(event["objectName"], change)
-            return
-        self.settle_renames()
-        self.apply_row(event)
+    def execute(self, sql, _values):
+        self.sql.append(sql + ";")
 
-    def settle_renames(self):
-        for final, temporary in self.renames.items():
-            self.sql.append(f"ALTER TABLE {name(temporary)} RENAME TO {name(final)};")
-        self.renames = {}
-
-    def apply_schema(self, table, change):
-        if change["type"] == "DROP":
-            self.sql.append(f"DROP TABLE {name(table)};")
-            self.shapes.pop(table)
-            return
-        shape = change["table"]
-        temporary = f"_new_{len(self.renames)}"
-        parts = [f"{name(column['name'])} {TYPES[column['typeName']]}" for column in shape["columns"]]
+    def columns(self, shape):
+        parts = [f"{quoted(column['name'])} {TYPES[column['typeName']]}" for column in shape["columns"]]
         if shape["primaryKeyColumnNames"] and shape["withoutRowid"]:
-            parts.append("PRIMARY KEY(" + ",".join(map(name, shape["primaryKeyColumnNames"])) + ")")
-        self.sql.append(f"CREATE TABLE {name(temporary)}({','.join(parts)});")
-        if change["type"] == "ALTER":
-            old = change["previousName"] or table
-            values = [name(mapped["from"]) if "from" in mapped else literal(mapped["default"], column)
-                      for column, mapped in zip(shape["columns"], change["columnMap"])]
-            self.sql.append(f"INSERT INTO {name(temporary)} SELECT {','.join(values)} FROM {name(old)}; "
-                            f"DROP TABLE {name(old)};")
-            if old != table:
-                self.shapes.pop(old, None)
-        self.renames[table] = temporary
-        self.shapes[table] = shape
+            parts.append("PRIMARY KEY(" + ",".join(map(quoted, shape["primaryKeyColumnNames"])) + ")")
+        return ",".join(parts)
+
+    def value(self, value, column, _values):
+        return literal(value, column)
 
     def apply_row(self, event):
         table = event["source"]["table"]
         columns = self.shapes[table]["columns"]
         if event["op"] in "du":
-            where = " AND ".join(f"{name(c['name'])} IS NOT DISTINCT FROM {literal(event['before'][c['name']], c)}"
+            where = " AND ".join(f"{quoted(c['name'])} IS NOT DISTINCT FROM {literal(event['before'][c['name']], c)}"
                                  for c in columns)
             # Exactly one: it fails when there is none.
-            one = f"SELECT ctid FROM {name(table)} WHERE {where} LIMIT 1"
-            self.sql.append(f"DO $x$ BEGIN DELETE FROM {name(table)} WHERE ctid = ({one}); IF NOT FOUND THEN RAISE "
+            one = f"SELECT ctid FROM {quoted(table)} WHERE {where} LIMIT 1"
+            self.sql.append(f"DO $x$ BEGIN DELETE FROM {quoted(table)} WHERE ctid = ({one}); IF NOT FOUND THEN RAISE "
                             f"EXCEPTION 'no such row in {table}'; END IF; END $x$;")
         if event["op"] in "cur":
             values = ",".join(literal(event["after"][c["name"]], c) for c in columns)
-            self.sql.append(f"INSERT INTO {name(table)} VALUES({values});")
+            self.sql.append(f"INSERT INTO {quoted(table)} VALUES({values});")
 
     def rows(self):
         """Every table's rows, sorted, as texts that SQLite can give as well."""
@@ -155,12 +128,12 @@ class PostgresConsumer:
         for table in sorted(self.shapes):
             parts = []
             for column in self.shapes[table]["columns"]:
-                c, kind = name(column["name"]), column["typeName"]
+                c, kind = quoted(column["name"]), column["typeName"]
                 text = {"TEXT": f"'t' || encode(convert_to({c}, 'UTF8'), 'hex')",
                         "BLOB": f"'b' || encode({c}, 'hex')",
                         "REAL": f"'r' || encode(float8send({c}), 'hex')"}.get(kind, f"'i' || {c}")
                 parts.append(f"coalesce({text}, 'null')")
             row = " || ',' || ".join(parts)
-            sql.append(f"SELECT '{table}' || ',' || {row} AS x FROM {name(table)}")
+            sql.append(f"SELECT '{table}' || ',' || {row} AS x FROM {quoted(table)}")
         out = self.server.query(" UNION ALL ".join(sql) + ";") if sql else ""
         return sorted(out.split())
