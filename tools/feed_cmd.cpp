@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "bus/open.h"
 #include "ltx/base/signals.h"
 #include "ltx/base/units.h"
 #include "subscriber/feed_runner.h"
@@ -80,7 +81,8 @@ Status Run(const NodeSettings& node, const FeedSettings& settings, const std::st
   TRY_ASSIGN(std::unique_ptr<NodeServer> server, NodeServer::Start(http, std::move(view)));
   std::unique_ptr<NodeReporter> reporter;
   if (!settings.once) {
-    reporter = std::make_unique<NodeReporter>(FeedsReportedBy(snapshots, {settings}, node.subscriber.node_name));
+    reporter = std::make_unique<NodeReporter>(FeedsReportedBy(snapshots, {settings}, node.subscriber.node_name),
+                                              std::make_shared<bus::Shared>());
   }
   return runner.Run(std::move(stop));
 }
