@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "ltx/base/bytes.h"
 #include "ltx/format/checksum.h"
 #include "tests/support/temp_dir.h"
@@ -77,6 +79,35 @@ TEST_F(FeedImageTest, MovesFromCommitToCommit) {
   ASSERT_TRUE(image_->Persist(image_->state()).ok());
   EXPECT_EQ(Read(), bytes_);
   EXPECT_EQ(File(), bytes_);
+}
+
+// Only the bytes that differ are written: of several versions of a page, of pages that come, go and come again.
+TEST_F(FeedImageTest, WritesWhatDiffersAndNothingIsMissed) {
+  std::mt19937 random(1);
+  auto below = [&random](uint32_t n) { return static_cast<uint32_t>(random() % n); };
+  Open();
+  ASSERT_TRUE(Make("abcdefgh", Txid(1)).ok());
+  for (int round = 0; round < 400; ++round) {
+    const uint32_t pages = below(4) == 0 ? 2 + below(12) : image_->page_count();
+    const uint32_t before = image_->page_count();
+    bytes_.resize(pages * kPageBytes, '\0');
+    ASSERT_TRUE(image_->BeginCommit(pages).ok());
+    for (uint32_t n = 1; n <= pages; ++n) {
+      if (n <= before && below(3) != 0) continue;
+      for (uint32_t i = below(4); i > 0; --i)
+        bytes_[(n - 1) * kPageBytes + below(kPageBytes)] = static_cast<char>(random());
+      ASSERT_TRUE(image_->AddPage(Pgno(n), AsBytes(bytes_).subspan((n - 1) * kPageBytes, kPageBytes)).ok());
+    }
+    ASSERT_TRUE(image_->ProveCommit({image_->position().txid.Next(), SumOf(bytes_)}).ok());
+    image_->AcceptCommit();
+    ASSERT_EQ(Read(), bytes_);
+    if (below(5) != 0) continue;
+    ASSERT_TRUE(image_->Persist(image_->state()).ok());
+    ASSERT_EQ(File(), bytes_);
+    if (below(4) == 0) Open();
+    ASSERT_FALSE(image_->damaged());
+    ASSERT_EQ(Read(), bytes_);
+  }
 }
 
 TEST_F(FeedImageTest, ForgetsWhatWasNotPersisted) {
