@@ -38,6 +38,7 @@ struct Workload {
   const char* name;
   uint64_t commits;
   uint64_t rows_each;
+  bool appends;  // rows behind the last one, else updates at random places
 };
 
 struct FeedRig {
@@ -174,7 +175,8 @@ Result<nlohmann::json> RunWorkload(FeedRig& rig, const std::string& self, const 
   TRY_ASSIGN(bool taken, FileExists(rig.dir / "feed/state"));
   if (!taken) TRY(TakeImage(rig));
   TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, "OFF"));
-  TRY(writer->ChangeRows(rows, load.commits, load.rows_each));
+  TRY(load.appends ? writer->AppendRows(load.commits, load.rows_each)
+                   : writer->ChangeRows(rows, load.commits, load.rows_each));
   TRY_ASSIGN(Txid head, AwaitQuiet(*log));
   publisher.reset();
   return OneCore(rig, load, head);
@@ -192,8 +194,8 @@ Result<nlohmann::json> BenchFeed(const std::string& self, uint64_t mib) {
     TRY(writer->FillRows(rows));
   }
   nlohmann::json report = {{"database_mib", mib}};
-  for (const Workload& load :
-       {Workload{"bulk", 20, 50000}, Workload{"ten_rows", 20000, 10}, Workload{"one_row", 100000, 1}}) {
+  for (const Workload& load : {Workload{"bulk", 20, 50000, false}, Workload{"ten_rows", 20000, 10, false},
+                               Workload{"one_row", 100000, 1, false}, Workload{"one_row_appended", 100000, 1, true}}) {
     TRY_ASSIGN(report[load.name], RunWorkload(rig, self, load, rows));
   }
   return report;

@@ -179,6 +179,22 @@ Status BenchWriter::ChangeRows(uint64_t rows, uint64_t commits, uint64_t rows_ea
   return status;
 }
 
+Status BenchWriter::AppendRows(uint64_t commits, uint64_t rows_each) {
+  const std::string insert = "WITH RECURSIVE x(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM x WHERE i < " +
+                             std::to_string(rows_each) +
+                             ") INSERT INTO rows(k, n, payload) SELECT i, 0, hex(randomblob(95)) FROM x";
+  sqlite3_stmt* statement = nullptr;
+  if (sqlite3_prepare_v2(db_, insert.c_str(), -1, &statement, nullptr) != SQLITE_OK) return SqlError(db_, insert);
+  bool ok = true;
+  for (uint64_t i = 0; ok && i < commits; ++i) {
+    ok = sqlite3_step(statement) == SQLITE_DONE;
+    sqlite3_reset(statement);
+  }
+  Status status = ok ? Ok() : Status(SqlError(db_, insert));
+  sqlite3_finalize(statement);
+  return status;
+}
+
 BenchReader::BenchReader(std::string path) : path_(std::move(path)) {
   thread_ = std::jthread([this](std::stop_token stop) { Loop(std::move(stop)); });
 }

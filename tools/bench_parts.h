@@ -69,6 +69,8 @@ class BenchWriter {
   // random places.
   Status FillRows(uint64_t rows);
   Status ChangeRows(uint64_t rows, uint64_t commits, uint64_t rows_each);
+  // `commits` transactions that each add `rows_each` rows at the end.
+  Status AppendRows(uint64_t commits, uint64_t rows_each);
   const std::vector<BenchClock::time_point>& committed_at() const { return committed_at_; }  // by row id - 1
 
  private:

@@ -83,7 +83,6 @@ BANNED = (
 
 # (rule, file): reason. Shrinks only.
 DEBTS = {
-    ("dead-file", "tests/fuzz/btree_fuzz.cpp"): "built by hand with libFuzzer",
     ("library", "subscriber/feed/scratch.h"): "parses a scratch database beside the schema parser",
     ("line-length", "tests/conformance/CMakeLists.txt"): "to be wrapped",
     ("line-length", "tests/integration/bad_bus_test.py"): "to be wrapped",

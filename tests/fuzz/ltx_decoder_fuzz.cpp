@@ -1,7 +1,9 @@
 // libFuzzer entry for the LTX decoder and the index reader. Seeds: tests/golden/ltx. File checksums would keep a fuzzer
 // out of everything behind them, so a file that is wrong in its checksum alone is tried with the right one.
 //
-// Checked beyond "no crash": what decodes is written back with the same pages, and random access sees the same pages.
+// Checked beyond "no crash": what decodes is written back with the same pages, random access sees the same pages, and
+// so does a decoder that gets the file in pieces.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -24,8 +26,22 @@ struct File {
   Trailer trailer;
 };
 
-Result<File> Decode(Bytes bytes) {
-  BytesSource source(bytes);
+// The same bytes as they come over a bus: in pieces.
+class Pieces : public ByteSource {
+ public:
+  explicit Pieces(Bytes bytes) : rest_(bytes) {}
+  Result<size_t> Read(MutableBytes out) override {
+    const size_t size = std::min({out.size(), rest_.size(), size_t{61}});
+    std::copy(rest_.begin(), rest_.begin() + static_cast<std::ptrdiff_t>(size), out.begin());
+    rest_ = rest_.subspan(size);
+    return size;
+  }
+
+ private:
+  Bytes rest_;
+};
+
+Result<File> DecodeFrom(ByteSource& source) {
   Decoder decoder(source);
   File file;
   TRY_ASSIGN(file.header, decoder.Begin());
@@ -35,6 +51,16 @@ Result<File> Decode(Bytes bytes) {
     file.pages.emplace(page->pgno, AsText(page->data));
   }
   TRY_ASSIGN(file.trailer, decoder.Finish());
+  return file;
+}
+
+Result<File> Decode(Bytes bytes) {
+  BytesSource whole(bytes);
+  Pieces pieces(bytes);
+  Result<File> file = DecodeFrom(whole);
+  Result<File> again = DecodeFrom(pieces);
+  CHECK(file.ok() == again.ok(), "in memory and in pieces a file is the same");
+  CHECK(!file.ok() || file->pages == again->pages, "in memory and in pieces the pages are the same");
   return file;
 }
 
