@@ -48,12 +48,13 @@ def main(world):
     assert app.wait() == 0, app.text()
     took, ended = time.monotonic() - began, time.monotonic()
     position = world.await_drained(publisher)
-    level = until(lambda: (s := http_json(port, "/status")["feeds"][0])["told"] == position and s["waiting_bytes"] == 0
-                  and s, lambda: f"the feed at {position}: {http_json(port, '/status')}", 120)
+    level = until(lambda: (s := http_json(port, "/status")["feeds"][0])["told"] == position
+                  and s["waiting_bytes"] == 0 and s,
+                  lambda: f"the feed at {position}: {http_json(port, '/status')}", 120)
     drained = time.monotonic() - ended
     commits = txid(position) - first
-    log(f"{commits} commits in {took:.1f} s; the feed was at most {max(behind)} commits and {max(lag_ms)} ms behind the "
-        f"log, {max(apart)} commits behind the replica, and level {drained:.2f} s after the last one; "
+    log(f"{commits} commits in {took:.1f} s; the feed was at most {max(behind)} commits and {max(lag_ms)} ms behind "
+        f"the log, {max(apart)} commits behind the replica, and level {drained:.2f} s after the last one; "
         f"{level['events']} events")
     assert commits >= seconds * rate // 4, f"the application made only {commits} commits"
     assert drained < max(took, 5), "it takes longer to tell the commits than they took"
