@@ -14,94 +14,93 @@ constexpr size_t kReadBytes = 256 << 10;
 // Whether a consumer that knows nothing can begin with it.
 bool Begins(const Token& token) { return token.ordinal == (token.snapshot ? 1u : 0u); }
 
+Error TooSlow() { return Error(Errc::kGap, "the consumer is too slow: what comes next is no longer kept"); }
+
 }  // namespace
 
 Result<std::unique_ptr<EventReader>> EventStore::Read(const EventStart& start) {
   std::unique_ptr<EventReader> reader(new EventReader(*this, start));  // private constructor
   MutexLock lock(mutex_);
   if (KeptNow().oldest) {
-    TRY(reader->Begin());
+    TRY(Place(*reader));
   } else if (std::holds_alternative<AtNewest>(start)) {
     reader->start_ = AtOldest();  // all that will ever come is newer
   }
   return reader;
 }
 
-EventReader::~EventReader() {
-  if (!begun_) return;
-  {
-    MutexLock lock(store_.mutex_);
-    store_.reading_.erase(store_.reading_.find(number_));
-  }
-  store_.readers_moved_.NotifyAll();
-}
-
 // REQUIRES: something is kept.
-Status EventReader::Begin() {
-  const std::deque<EventStore::Segment>& segments = store_.segments_;
-  const EventStore::Segment* segment = &segments.front();
+Status EventStore::Place(EventReader& reader) {
+  const Segment* segment = &segments_.front();
   uint64_t offset = kSegmentHeadBytes;
-  if (const Token* token = std::get_if<Token>(&start_)) {
-    TRY(CanReadBehind(store_.KeptNow(), *token));
-    skip_ = *token;
-    for (const EventStore::Segment& one : segments) {
+  if (const Token* token = std::get_if<Token>(&reader.start_)) {
+    TRY(CanReadBehind(KeptNow(), *token));
+    reader.skip_ = *token;
+    for (const Segment& one : segments_) {
       if (one.before && *one.before <= *token) segment = &one;
     }
   } else {
-    whole_only_ = true;
-    if (std::holds_alternative<AtNewest>(start_)) {
-      segment = &segments.back();
+    reader.whole_only_ = true;
+    if (std::holds_alternative<AtNewest>(reader.start_)) {
+      segment = &segments_.back();
       offset = segment->bytes;
     }
   }
-  begun_ = true;
-  number_ = segment->number;
-  offset_ = offset;
-  lineage_ = segment->lineage;
-  store_.reading_.insert(number_);
+  reader.begun_ = true;
+  reader.number_ = segment->number;
+  reader.offset_ = offset;
+  reader.lineage_ = segment->lineage;
+  reading_.insert(segment->number);
   return Ok();
 }
 
-void EventReader::Enter(uint64_t number) {
-  store_.reading_.erase(store_.reading_.find(number_));
-  store_.reading_.insert(number);
-  number_ = number;
-  offset_ = kSegmentHeadBytes;
-  file_.reset();
+void EventStore::Move(EventReader& reader, uint64_t number) {
+  reading_.erase(reading_.find(reader.number_));
+  reading_.insert(number);
+  reader.number_ = number;
+  reader.offset_ = kSegmentHeadBytes;
+  reader.lineage_ = segments_[number - segments_.front().number].lineage;
+  reader.file_.reset();
+  readers_moved_.NotifyAll();
 }
 
-Result<uint64_t> EventReader::WaitForMore(SteadyTime deadline, std::stop_token stop) {
-  MutexLock lock(store_.mutex_);
+void EventStore::Leave(const EventReader& reader) {
+  if (!reader.begun_) return;
+  {
+    MutexLock lock(mutex_);
+    reading_.erase(reading_.find(reader.number_));
+  }
+  readers_moved_.NotifyAll();
+}
+
+Result<uint64_t> EventStore::WaitForMore(EventReader& reader, SteadyTime deadline, std::stop_token stop) {
+  MutexLock lock(mutex_);
   while (true) {
-    if (!begun_ && store_.KeptNow().oldest) TRY(Begin());
-    if (begun_) {
-      const uint64_t oldest = store_.segments_.front().number;
-      if (number_ < oldest) {
-        return Error(Errc::kGap, "the consumer is too slow: what comes next is no longer kept");
-      }
-      const EventStore::Segment& segment = store_.segments_[number_ - oldest];
-      if (offset_ < segment.bytes) return segment.bytes;
-      if (segment.number != store_.segments_.back().number) {
-        Enter(segment.number + 1);
-        lineage_ = store_.segments_[number_ - oldest].lineage;
-        store_.readers_moved_.NotifyAll();
+    if (!reader.begun_ && KeptNow().oldest) TRY(Place(reader));
+    if (reader.begun_) {
+      const uint64_t oldest = segments_.front().number;
+      if (reader.number_ < oldest) return TooSlow();
+      const Segment& segment = segments_[reader.number_ - oldest];
+      if (reader.offset_ < segment.bytes) return segment.bytes;
+      if (segment.number != segments_.back().number) {
+        Move(reader, segment.number + 1);
         continue;
       }
     }
-    if (!store_.changed_.WaitUntil(store_.mutex_, stop, deadline)) {
+    if (!changed_.WaitUntil(mutex_, stop, deadline)) {
       if (stop.stop_requested()) return Error(Errc::kCancelled, "events");
       return Error(Errc::kTimeout, "no more events yet");
     }
   }
 }
 
+EventReader::~EventReader() { store_.Leave(*this); }
+
 Status EventReader::Next(SteadyTime deadline, std::stop_token stop, const Visitor& visit) {
-  TRY_ASSIGN(const uint64_t end, WaitForMore(deadline, std::move(stop)));
+  TRY_ASSIGN(const uint64_t end, store_.WaitForMore(*this, deadline, std::move(stop)));
   if (!file_) {
     Result<File> opened = File::OpenRead(store_.PathOf(number_));
-    if (!opened.ok() && opened.code() == Errc::kNotFound) {
-      return Error(Errc::kGap, "the consumer is too slow: what comes next is no longer kept");
-    }
+    if (!opened.ok() && opened.code() == Errc::kNotFound) return TooSlow();
     TRY_ASSIGN(file_, std::move(opened));
   }
   return Show(end, visit);

@@ -120,6 +120,13 @@ class EventStore {
   Status StartSegment();
   Status RemoveOldest(std::stop_token stop);
 
+  // Of readers, in their threads.
+  Status Place(EventReader& reader) REQUIRES_LOCK(mutex_);
+  void Move(EventReader& reader, uint64_t number) REQUIRES_LOCK(mutex_);
+  void Leave(const EventReader& reader);
+  // How far the reader's segment may be read: it holds more than was shown.
+  Result<uint64_t> WaitForMore(EventReader& reader, SteadyTime deadline, std::stop_token stop);
+
   const EventStoreOptions options_;
   const FileLock lock_;
 
@@ -154,10 +161,6 @@ class EventReader {
  private:
   friend class EventStore;
   EventReader(EventStore& store, EventStart start) : store_(store), start_(std::move(start)) {}
-  // How far the segment may be read: it holds more than was shown.
-  Result<uint64_t> WaitForMore(SteadyTime deadline, std::stop_token stop);
-  Status Begin() REQUIRES_LOCK(store_.mutex_);
-  void Enter(uint64_t number) REQUIRES_LOCK(store_.mutex_);
   Status Show(uint64_t end, const Visitor& visit);
   bool Wanted(const Token& token);
 
