@@ -6,6 +6,13 @@ using sqlite::BtreePage;
 using sqlite::Cell;
 using sqlite::PageError;
 
+namespace {
+
+// Of a whole database so many are kept before they are handed on.
+constexpr size_t kLinksKeptMax = 1 << 14;
+
+}  // namespace
+
 Status MapWalk::Tree(Pgno root) {
   if (root.raw() == 0 || root.raw() > image_.page_count()) return PageError(root, "root page out of range");
   update_.links.push_back({root, Pgno(0)});
@@ -29,6 +36,11 @@ Status MapWalk::InRange(Pgno from, Pgno to) const {
 Status MapWalk::Walk(Pgno pgno, uint32_t depth, bool inside) {
   if (depth >= sqlite::kTreeDepthMax) return PageError(pgno, "the tree is too deep");
   TRY(Visit(pgno));
+  if (drain_ && update_.links.size() >= kLinksKeptMax) {
+    drain_(update_);
+    update_.links.clear();
+    update_.leaves.clear();
+  }
   TRY_ASSIGN(BtreePage page, BtreePage::Read(image_, pgno));
   const bool changed = Changed(pgno);
   const Node node{page, depth, changed, inside || changed};

@@ -2,6 +2,7 @@
 // and collects the links for the page map and the spots where the diff begins.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -17,9 +18,10 @@ namespace runnel::feed {
 // THREAD: one. LIFETIME: everything handed in.
 class MapWalk {
  public:
-  // The whole trees. REQUIRES: visited has room and is empty.
-  MapWalk(const sqlite::Image& image, const Shortcuts& shortcuts, PageSet& visited)
-      : image_(image), shortcuts_(shortcuts), visited_(visited) {}
+  // The whole trees; what was found is handed to `drain` whenever it is much. REQUIRES: visited has room and is empty.
+  using Drain = std::function<void(const PageMap::Update&)>;
+  MapWalk(const sqlite::Image& image, const Shortcuts& shortcuts, PageSet& visited, Drain drain)
+      : image_(image), shortcuts_(shortcuts), visited_(visited), drain_(std::move(drain)) {}
   // The image after a commit: pages of `changed`, and others only on the way to them.
   MapWalk(const sqlite::Image& image, const sqlite::Image& before, const PageSet& changed, const Marks& marks,
           const Shortcuts& shortcuts, PageSet& visited, Spots& spots)
@@ -37,7 +39,7 @@ class MapWalk {
   // The same for a tree of which only these leaves are in the commit, in its order. Errors: kCorrupt.
   Status Leaves(Pgno root, std::span<const TreeLeaf> leaves);
 
-  // Parents of all pages that hang below a page of the commit, and the leaves that were met.
+  // Parents of all pages that hang below a page of the commit, and the leaves that were met, without what was drained.
   PageMap::Update TakeUpdate() { return std::move(update_); }
 
  private:
@@ -65,6 +67,7 @@ class MapWalk {
   const PageSet* changed_ = nullptr;
   const Marks* marks_ = nullptr;
   Spots* spots_ = nullptr;
+  Drain drain_;
   PageMap::Update update_;
   std::vector<uint32_t> places_;  // a stack: of each page on the way its marked children
 };

@@ -71,13 +71,15 @@ Result<PageMap> PageMap::Build(const sqlite::Image& image, const std::vector<Pgn
   PageMap map;
   PageSet visited;
   visited.Reserve(image.page_count());
-  MapWalk walk(image, shortcuts, visited);
-  for (Pgno root : roots) TRY(walk.Tree(root));
   map.parents_.assign(size_t{image.page_count()} + 1, 0);
   map.leaves_.Resize(image.page_count());
-  const Update update = walk.TakeUpdate();
-  for (const std::pair<Pgno, Pgno>& link : update.links) map.parents_[link.first.raw()] = link.second.raw();
-  for (Pgno leaf : update.leaves) map.leaves_.Set(leaf);
+  auto take = [&map](const Update& update) {
+    for (const std::pair<Pgno, Pgno>& link : update.links) map.parents_[link.first.raw()] = link.second.raw();
+    for (Pgno leaf : update.leaves) map.leaves_.Set(leaf);
+  };
+  MapWalk walk(image, shortcuts, visited, take);
+  for (Pgno root : roots) TRY(walk.Tree(root));
+  take(walk.TakeUpdate());
   return map;
 }
 
