@@ -70,7 +70,8 @@ Status NatsGet::SkipToBegin(Session& session) {
 uint32_t NatsGet::BatchMax() const {
   const uint64_t chunk_bytes = std::max<uint64_t>(object_.chunk_bytes_max, 1024);
   const uint64_t bounded = std::clamp<uint64_t>(sessions_.options().inflight_bytes_max / chunk_bytes, 1, kBatchMax);
-  const uint64_t wanted = (span_.end - at_) / chunk_bytes + 1;
+  // None beyond the range: what is still under way at its end costs the connection (~BucketReader).
+  const uint64_t wanted = (span_.end - at_ + chunk_bytes - 1) / chunk_bytes;
   return static_cast<uint32_t>(std::min(bounded, wanted));
 }
 

@@ -92,11 +92,17 @@ Result<std::unique_ptr<BucketReader>> BucketReader::Open(Session& session, const
 }
 
 BucketReader::~BucketReader() {
+  // Headers alone are soon there.
+  while (headers_only_ && asked_ > 0 && !session_.closed() && Receive().ok()) --asked_;
+  if (!consumer_.empty() && !session_.closed()) {
+    // Best effort, without waiting: a consumer that stays goes by itself.
+    const std::string subject = fmt::format("$JS.API.CONSUMER.DELETE.{}.{}", bucket_.Stream(), consumer_);
+    natsConnection_PublishString(session_.connection(), subject.c_str(), "");
+  }
+  // The connection goes first while messages are under way: nats.c 3.4 may crash when one arrives for a subscription
+  // that is being destroyed.
+  if (asked_ > 0) session_.Close();
   subscription_.reset();
-  if (consumer_.empty() || session_.closed()) return;
-  // Best effort, without waiting: a consumer that stays goes by itself.
-  const std::string subject = fmt::format("$JS.API.CONSUMER.DELETE.{}.{}", bucket_.Stream(), consumer_);
-  natsConnection_PublishString(session_.connection(), subject.c_str(), "");
 }
 
 Status BucketReader::Ask(uint32_t batch) {

@@ -205,6 +205,8 @@ Result<std::string> NatsWriter::Commit() {
 }
 
 void NatsWriter::Abort() {
+  // The connection goes first: nats.c 3.4 may crash when an answer arrives for a subscription that is being destroyed.
+  if (session_ != nullptr) session_->Close();
   acks_.reset();
   session_.reset();
   // After an answer that was lost the description may still get in: its chunks are left rather than taken away from
