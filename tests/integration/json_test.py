@@ -137,6 +137,9 @@ def bench(world):
     report = output(world, "bench", "--only", "latency_100,overhead_normal,catchup", "--time", "1", "--pairs", "1",
                     "--catchup-mib", "4", timeout=110)
     check("runnel bench", report)
+    report = output(world, "bench", "restore", "--mib", "8", "--runs", "1")
+    absent = {name for name in PAGE["runnel bench restore"] if name.startswith(("litestream.", "curl."))}
+    check("runnel bench restore", report, absent)
     log("bench")
 
 
