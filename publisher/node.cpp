@@ -11,7 +11,8 @@ constexpr std::chrono::minutes kWaitMax{1};
 
 }  // namespace
 
-Node::Node(NodeConfig config) : config_(std::move(config)) {
+Node::Node(NodeConfig config, std::shared_ptr<bus::Shared> shared)
+    : config_(std::move(config)), shared_(std::move(shared)) {
   for (DatabaseConfig database : config_.databases) {
     database.bus.shared = shared_;
     databases_.push_back(std::make_unique<DatabasePublisher>(database, config_.node_name, hub_));

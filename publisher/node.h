@@ -19,7 +19,8 @@ namespace runnel::publisher {
 
 class Node {
  public:
-  explicit Node(NodeConfig config);
+  // `shared`: what this process has in common with its buses.
+  Node(NodeConfig config, std::shared_ptr<bus::Shared> shared);
   ~Node();
 
   void Start();
@@ -30,14 +31,12 @@ class Node {
   std::vector<DatabaseSnapshot> Snapshots() const;
   // Numbers of the buses the logs lie on.
   std::vector<bus::Statistic> BusStatistics() const { return shared_->Statistics(); }
-  // For others in this process who speak to the same buses.
-  const std::shared_ptr<bus::Shared>& shared() const { return shared_; }
 
  private:
   void Ended(const Status& status);
 
   const NodeConfig config_;
-  const std::shared_ptr<bus::Shared> shared_ = std::make_shared<bus::Shared>();
+  const std::shared_ptr<bus::Shared> shared_;
   WakeHub hub_;
   std::vector<std::unique_ptr<DatabasePublisher>> databases_;
   std::vector<std::jthread> threads_;

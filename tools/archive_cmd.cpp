@@ -89,14 +89,14 @@ int Archive(const Context& context, const ArchiveOptions& options) {
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
   if (options.once) return ArchiveOnce(context, *settings, {}, (*signals)->stop_token());
-  archive::Node node(settings->archives);
+  const auto shared = std::make_shared<bus::Shared>();
+  archive::Node node(settings->archives, shared);
   NodeView view;
   AddArchives(view, node, settings->archive_defaults.node_name);
   Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
   if (!server.ok()) return Fail(server.error());
   node.Start();
-  auto reporter =
-      std::make_unique<NodeReporter>(ArchivesReportedBy(node, settings->archives), std::make_shared<bus::Shared>());
+  auto reporter = std::make_unique<NodeReporter>(ArchivesReportedBy(node, settings->archives), shared);
   Status ended = node.Wait((*signals)->stop_token(), settings->publisher.shutdown_timeout);
   reporter.reset();
   server->reset();

@@ -149,10 +149,11 @@ int Publish(const Context& context, const PublishOptions& options) {
   if (!signals.ok()) return Fail(signals.error());
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
-  archive::Node archives(settings->publisher_archives);
+  const auto shared = std::make_shared<bus::Shared>();
+  archive::Node archives(settings->publisher_archives, shared);
   const std::vector<std::unique_ptr<PublishedArchive>> connected =
       ConnectArchives(archives, settings->publisher_archives, settings->publisher);
-  publisher::Node node(settings->publisher);
+  publisher::Node node(settings->publisher, shared);
   NodeView view = ViewOf(node, settings->publisher.node_name);
   if (!archives.empty()) AddArchives(view, archives, settings->publisher.node_name);
   Result<std::unique_ptr<NodeServer>> server = NodeServer::Start(settings->http, std::move(view));
@@ -168,7 +169,7 @@ int Publish(const Context& context, const PublishOptions& options) {
   archives.Start();
   std::vector<Reported> reported = ReportedBy(node, settings->publisher);
   for (Reported& one : ArchivesReportedBy(archives, settings->publisher_archives)) reported.push_back(std::move(one));
-  auto reporter = std::make_unique<NodeReporter>(std::move(reported), node.shared());
+  auto reporter = std::make_unique<NodeReporter>(std::move(reported), shared);
   Status ended = node.Wait((*signals)->stop_token());
   // What ended an archiver is in the log; it is no reason for a publisher to fail.
   (void)archives.Stop(settings->publisher.shutdown_timeout).ok();

@@ -122,7 +122,8 @@ int Subscribe(const Context& context, const SubscribeOptions& options) {
   Result<NodeSettings> settings = SettingsFor(context, options);
   if (!settings.ok()) return Fail(settings.error());
   subscriber::Node node(settings->subscriber);
-  archive::Node archives(settings->subscriber_archives);
+  archive::Node archives(settings->subscriber_archives, node.shared());
+  for (FeedSettings& feed : settings->feeds) feed.bus.shared = node.shared();
   Result<Feeds> feeds = Feeds::Make(settings->feeds);
   if (!feeds.ok()) return Fail(feeds.error());
   NodeView view = ViewOf(node, *settings);

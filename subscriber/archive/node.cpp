@@ -6,8 +6,11 @@
 
 namespace runnel::archive {
 
-Node::Node(std::vector<ArchiveConfig> configs) {
-  for (ArchiveConfig& config : configs) archivers_.push_back(std::make_unique<Archiver>(std::move(config)));
+Node::Node(std::vector<ArchiveConfig> configs, const std::shared_ptr<bus::Shared>& shared) {
+  for (ArchiveConfig& config : configs) {
+    config.bus.shared = shared;
+    archivers_.push_back(std::make_unique<Archiver>(std::move(config)));
+  }
 }
 
 Node::~Node() = default;

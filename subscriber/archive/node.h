@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "bus/shared.h"
 #include "ltx/base/result.h"
 #include "ltx/base/sync.h"
 #include "subscriber/archive/archiver.h"
@@ -16,7 +17,8 @@ namespace runnel::archive {
 
 class Node {
  public:
-  explicit Node(std::vector<ArchiveConfig> configs);
+  // `shared`: what this process has in common with its buses.
+  Node(std::vector<ArchiveConfig> configs, const std::shared_ptr<bus::Shared>& shared);
   ~Node();
 
   void Start();

@@ -1,5 +1,5 @@
-"""Many databases over many topics of one broker: every replica is equal, both nodes speak to Kafka with a number of
-threads that does not grow with the databases, and `status` shows both."""
+"""Many databases over many topics of one broker, archived too: every replica is equal, both nodes speak to Kafka with a
+number of threads that does not grow with the databases, and `status` shows who works on them."""
 import json
 import os
 import sqlite3
@@ -11,10 +11,11 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from harness import free_port, http_json, log, run, until  # noqa: E402
 
-# With one broker: 11 clients of 3 threads at most, and 8 threads for acknowledgements; 3 clients.
-PUBLISHER_THREADS_MAX = 41
-# 16 transactional producers of 4 threads (one for the coordinator), 8 threads that commit, and 2 clients of 3.
-STRICT_THREADS_MAX = 78
+# With one broker: 12 clients of 3 threads at most (one reads for the archivers), and 8 threads for acknowledgements; 3
+# clients.
+PUBLISHER_THREADS_MAX = 44
+# 16 transactional producers of 4 threads (one for the coordinator), 8 threads that commit, and 3 clients of 3.
+STRICT_THREADS_MAX = 81
 SUBSCRIBER_THREADS_MAX = 9
 
 
@@ -36,7 +37,10 @@ def main(world):
     names = [f"many{i}" for i in range(count)]
     sources = {name: world.create(name + ".db", sql="CREATE TABLE t(id INTEGER PRIMARY KEY, a INT)") for name in names}
     with open(world.path("runnel.yml"), "w") as config:
-        config.write("dbs:\n" + "".join(f"  - path: {sources[n]}\n    bus: {kafka.url(n)}\n" for n in names))
+        config.write("dbs:\n")
+        for n in names:
+            config.write(f"  - path: {sources[n]}\n    bus: {kafka.url(n)}\n")
+            config.write(f"    archive: file://{world.path(n)}-archive\n")
         config.write("replicas:\n")
         config.write("".join(f"  - path: {world.path(n)}-replica.db\n    bus: {kafka.url(n)}\n" for n in names))
     ports = [free_port(), free_port()]
@@ -84,7 +88,7 @@ def main(world):
         assert shown.returncode == 0, shown.stderr
         answer = json.loads(shown.stdout)
         return sorted(n["role"] for n in (answer[0] if isinstance(answer, list) else answer)["nodes"])
-    until(lambda: nodes() == ["publisher", "subscriber"], nodes, 60, 0.5)
+    until(lambda: nodes() == ["archiver", "publisher", "subscriber"], nodes, 60, 0.5)
     publisher_max = PUBLISHER_THREADS_MAX if fencing == "marker" else STRICT_THREADS_MAX
     for process, bound in ((publisher, publisher_max), (subscriber, SUBSCRIBER_THREADS_MAX)):
         threads, kafkas, rss = figures(process)

@@ -127,7 +127,7 @@ class Kafka:
             if not self.process.running():
                 raise AssertionError(f"the broker ended: {self.process.text()[-2000:]}")
             return ready(self.port)
-        harness.until(up, lambda: f"a broker: {self.process.text()[-2000:]}", 90, 0.1)
+        harness.until(up, lambda: f"a broker: {self.process.text()[-2000:]}", 150, 0.1)
 
     def stop(self):
         self.process.stop()
