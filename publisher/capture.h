@@ -225,7 +225,7 @@ class Capture {
   Clock::time_point pending_since_{};
   uint64_t pending_seen_ = 0;
   bool slack_set_ = false;
-  bool yielding_ = false;
+  std::optional<bool> yielding_;  // as this thread was told; nullopt: as it was started
 };
 
 }  // namespace runnel::publisher

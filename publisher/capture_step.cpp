@@ -7,6 +7,7 @@
 #include "ltx/base/time.h"
 #include "ltx/sqlite/wal_format.h"
 #include "publisher/capture.h"
+#include "publisher/yielding.h"
 
 namespace runnel::publisher {
 
@@ -246,17 +247,21 @@ void Capture::StepCheckpoint(Clock::time_point now) {
       return;
     }
   }
-  if (checkpoint_policy_.Decide(GatherCheckpointFacts(header, now)) != CheckpointAction::kStart) return;
-  if (pins_.pin().kind() == PinKind::kMark && !hot_) Repin(PinKind::kNomark);
+  const CheckpointFacts facts = GatherCheckpointFacts(header, now);
+  if (checkpoint_policy_.Decide(facts) != CheckpointAction::kStart) return;
+  // Close to a forced finish the application's own copying is welcome: it stops the writer, so that little is left to
+  // do under the write lock.
+  const bool alone = hot_ && !facts.over_limit;
+  if (pins_.pin().kind() == PinKind::kMark && !alone) Repin(hot_ ? PinKind::kMark : PinKind::kNomark);
   const Pin& pin = pins_.pin();
   if (pin.slot <= 0) {
     checkpoint_policy_.Postponed(now);
     return;
   }
-  if (pin.kind() == PinKind::kMark) {
+  if (pin.kind() == PinKind::kMark && alone) {
     checkpointer_.StartCheckpointAtMark();
   } else {
-    checkpointer_.StartCheckpoint(header.max_frame);
+    checkpointer_.StartCheckpoint(pin.kind() == PinKind::kMark ? pin.mark : header.max_frame);
   }
   checkpoint_policy_.Started(now);
 }
@@ -276,6 +281,8 @@ bool Capture::ForceFinish() {
     return false;
   }
   forcing_ = true;
+  YieldToOthers(false);  // the write lock must not wait for our turn on a busy core
+  yielding_.reset();
   // A backlog goes before the lock is taken, so that under it there are a few commits at most.
   bool ready = UnreleasedFrames() <= kForceLagMax;
   if (!ready) {

@@ -88,7 +88,7 @@ void Capture::Wait(Clock::time_point latest) {
   }
   if (yielding_ != hot_) {
     yielding_ = hot_;
-    YieldToOthers(yielding_);  // only then: a writer that pauses is better served at once
+    YieldToOthers(hot_);  // only then: a writer that pauses is better served at once
   }
   Clock::time_point now = Clock::now();
   const bool finish = FinishLineNear(now);

@@ -125,7 +125,6 @@ CheckpointOutcome Checkpointer::Checkpoint(Job job, uint32_t target, const std::
 }
 
 void Checkpointer::Run(std::stop_token stop) {
-  YieldToOthers(true);
   while (true) {
     Job job;
     uint32_t target;
@@ -140,7 +139,10 @@ void Checkpointer::Run(std::stop_token stop) {
     }
     std::optional<CheckpointOutcome> outcome;
     if (job != Job::kRecovery) {
+      // Beside a hot writer; not when it is held up by a forced finish, which waits for this.
+      YieldToOthers(job == Job::kCheckpointAtMark);
       outcome = Checkpoint(job, target, stop);
+      YieldToOthers(false);
     } else {
       // Any read makes SQLite recover the header; if it is not possible now, the capture asks again.
       [[maybe_unused]] Result<std::string> read = db_->QueryText("PRAGMA schema_version");

@@ -17,6 +17,7 @@
 #include "ltx/base/signals.h"
 #include "ltx/base/time.h"
 #include "publisher/node.h"
+#include "publisher/yielding.h"
 #include "subscriber/archive/node.h"
 #include "tools/archive_view.h"
 #include "tools/command.h"
@@ -165,6 +166,9 @@ int Publish(const Context& context, const PublishOptions& options) {
     if (!started.ok()) return Fail(started.error());
     application = std::move(*started);
   }
+  // From here on all threads are started that work beside the application; those of the bus libraries too, which cannot
+  // be told later.
+  publisher::YieldToOthers(true);
   node.Start();
   archives.Start();
   std::vector<Reported> reported = ReportedBy(node, settings->publisher);
