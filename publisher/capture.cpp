@@ -263,6 +263,7 @@ CaptureStats Capture::stats() const {
   stats.pins_shared = pins_.shared_marks();
   stats.checkpoints = checkpointer_.checkpoints();
   stats.recoveries = checkpointer_.recoveries();
+  stats.finish_given_up = finish_line_.given_up();
   stats.checkpoint_error = checkpointer_.last_error();
   stats.unverified_frames = tail_.unverified_frames();
   stats.wal_frames = seen_frame_;

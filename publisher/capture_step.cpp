@@ -16,13 +16,15 @@ using sqlite::kLockWrite;
 using sqlite::WalIndexHeader;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
 
 namespace {
 
 constexpr milliseconds kTornPatience{20};
 constexpr milliseconds kFileCheckEvery{250};
-constexpr milliseconds kPinRetry{1};      // all slots are in use
-constexpr microseconds kFastCommit{400};  // commits closer than this make the writer hot
+constexpr milliseconds kPinRetry{1};       // all slots are in use
+constexpr microseconds kFastCommit{400};   // commits closer than this make the writer hot
+constexpr microseconds kSyncedCommit{30};  // a faster writer does not sync and is back at the WAL before we can look
 constexpr milliseconds kHotEnds{3};
 constexpr int kHotFrom = 5;
 constexpr int kFastTurnsMax = 20;
@@ -87,12 +89,10 @@ void Capture::StepTorn(Clock::time_point now) {
 }
 
 void Capture::NoteActivity(const WalIndexHeader& header, Clock::time_point now) {
-  bool moved = header.max_frame != seen_frame_ || !sqlite::SameSalt(header.salt, seen_salt_);
-  if (moved) {
-    // A turn of the loop may have taken many commits at once; what counts is the time between them.
-    uint64_t commits = std::max<uint64_t>(1, stats_.commits - commits_seen_);
-    bool fast = now - last_commit_ < kFastCommit * commits;
-    fast_turns_ = fast ? std::min(fast_turns_ + 1, kFastTurnsMax) : std::max(fast_turns_ - 4, 0);
+  const bool same_wal = sqlite::SameSalt(header.salt, seen_salt_);
+  if (!same_wal) finish_line_.NewRound();
+  if (!same_wal || header.max_frame != seen_frame_) {
+    NotePace(header, same_wal, now);
     last_commit_ = now;
     wal_written_ = {};
     seen_frame_ = header.max_frame;
@@ -101,7 +101,6 @@ void Capture::NoteActivity(const WalIndexHeader& header, Clock::time_point now) 
     uint64_t frame_bytes = sqlite::kFrameHeaderBytes + locks_->page_size();
     stats_.wal_bytes_max = std::max(stats_.wal_bytes_max, header.max_frame * frame_bytes);
   }
-  commits_seen_ = stats_.commits;
   hot_ = fast_turns_ >= kHotFrom && now - last_commit_ < kHotEnds;
   uint32_t backfill = locks_->backfill();
   if (backfill != seen_backfill_) {
@@ -109,6 +108,21 @@ void Capture::NoteActivity(const WalIndexHeader& header, Clock::time_point now) 
     backfill_moved_ = now;
   }
   backfilled_ = backfill == header.max_frame;
+  finish_line_.See(hot_ && commit_time_ >= kSyncedCommit, header.max_frame, backfill);
+}
+
+// How fast commits come. A look may find many at once; what counts is the time between them.
+void Capture::NotePace(const WalIndexHeader& header, bool same_wal, Clock::time_point now) {
+  const nanoseconds since = now - last_commit_;
+  // Recovery sets the counter back.
+  const uint32_t commits = header.change > seen_change_ ? header.change - seen_change_ : 1;
+  seen_change_ = header.change;
+  const nanoseconds commit_time = since / commits;
+  const bool fast = commit_time < kFastCommit;
+  fast_turns_ = fast ? std::min(fast_turns_ + 1, kFastTurnsMax) : std::max(fast_turns_ - 4, 0);
+  // Down at once, up slowly: a pause or a checkpoint does not make a writer slow.
+  commit_time_ = commit_time_.count() == 0 ? commit_time : std::min(commit_time, commit_time_ + commit_time_ / 8);
+  if (same_wal && header.max_frame > seen_frame_) frame_time_ = since / (header.max_frame - seen_frame_);
 }
 
 bool Capture::ReleasedAll(const WalIndexHeader& header) const {
@@ -130,7 +144,8 @@ PinFacts Capture::GatherPinFacts(const WalIndexHeader& header) const {
           .backfill = locks_->backfill(),
           .released_all = ReleasedAll(header),
           .hot = hot_,
-          .checkpointing = checkpointer_.busy()};
+          .checkpointing = checkpointer_.busy(),
+          .finish_awaited = finish_line_.awaited()};
 }
 
 void Capture::StepPin(const WalIndexHeader& header, Clock::time_point now) {
@@ -247,6 +262,7 @@ void Capture::StepCheckpoint(Clock::time_point now) {
       return;
     }
   }
+  if (finish_line_.awaited()) return;  // ours would end in the middle of a commit
   const CheckpointFacts facts = GatherCheckpointFacts(header, now);
   if (checkpoint_policy_.Decide(facts) != CheckpointAction::kStart) return;
   // Close to a forced finish the application's own copying is welcome: it stops the writer, so that little is left to

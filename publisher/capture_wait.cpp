@@ -22,6 +22,11 @@ namespace {
 
 constexpr microseconds kFinishPoll{40};
 constexpr milliseconds kFinishWindow{20};  // how long a foreign checkpoint is watched after it was last seen to work
+// Beside a hot writer whose own checkpoint is awaited: one of a few frames takes a hundred microseconds.
+constexpr microseconds kCheckpointPoll{30};
+constexpr microseconds kReleasePoll{10};
+constexpr microseconds kFinishSpin{300};
+constexpr nanoseconds kWholeRest{80000};  // a commit; half the rest beside a writer that takes twice as long
 constexpr microseconds kShieldPoll{100};
 constexpr milliseconds kTornPoll{1};
 constexpr milliseconds kHeldBackPoll{5};  // the caller does not take what there is; its Wake ends this
@@ -40,6 +45,7 @@ constexpr milliseconds kTickQuiet{500};
 constexpr seconds kPendingLooked{10};
 constexpr seconds kRecent{20};
 constexpr milliseconds kPollEagerly{100};
+constexpr microseconds kEagerPoll{500};
 constexpr milliseconds kPoll{2};
 constexpr unsigned long kTimerSlackNs = 1000;
 
@@ -86,28 +92,59 @@ void Capture::Wait(Clock::time_point latest) {
     ::prctl(PR_SET_TIMERSLACK, kTimerSlackNs);  // the default rounds a sleep of 15 us up to 65
     slack_set_ = true;
   }
-  if (yielding_ != hot_) {
-    yielding_ = hot_;
-    YieldToOthers(hot_);  // only then: a writer that pauses is better served at once
+  // Only then: a writer that pauses is better served at once, and one that checkpoints waits for nobody.
+  const bool yield = hot_ && !finish_line_.near();
+  if (yielding_ != yield) {
+    yielding_ = yield;
+    YieldToOthers(yield);
   }
   Clock::time_point now = Clock::now();
   const bool finish = FinishLineNear(now);
-  const nanoseconds hot_poll = finish && pins_.pin().kind() == PinKind::kNomark ? kFinishPoll : options_.hot_poll;
+  if (finish_line_.near() && pins_.pin().slot > 0 && reached_end_ && !forcing_) return WaitForFinish(latest);
   // Beside a writer that never pauses there is always more to read, and each acknowledgement is an event. Taking a rest
   // all the same makes few large messages of many small ones: every message wakes half a dozen threads, here and in the
   // server, and each of them makes the writer's next fsync wait for a core.
-  if (hot_ && reached_end_ && !forcing_) return Pause(std::min<nanoseconds>(hot_poll, latest - now));
+  if (hot_ && reached_end_ && !forcing_) return Pause(std::min<nanoseconds>(HotRest(), latest - now));
   WalIndexHeader header;
   if (!locks_->ReadHeader(header, 3)) return SleepFor(kTornPoll, latest);
   if (SomethingToRead(header)) {
     if (!reached_end_) SleepFor(kHeldBackPoll, latest);
     return;
   }
-  if (hot_) return SleepFor(hot_poll, latest);
+  if (hot_) return SleepFor(HotRest(), latest);
   if (shield_since_ != Clock::time_point{}) return SleepFor(kShieldPoll, latest);
   if (WaitForSeenWrite(now)) return;
   if (finish) return SleepFor(kFinishPoll, latest);
   SleepArmed(now, latest);
+}
+
+// The faster the writer, the more there is in a message and the more it costs to interrupt it. Only up to the instant
+// at which the writer may checkpoint.
+nanoseconds Capture::HotRest() const {
+  const nanoseconds commit_time = std::max<nanoseconds>(commit_time_, kWholeRest);
+  const nanoseconds rest = options_.hot_rest_max * kWholeRest.count() / commit_time.count();
+  if (!finish_line_.awaited()) return rest;
+  // A little less than until then, because the writer may be faster than it was.
+  return std::clamp<nanoseconds>(frame_time_ * finish_line_.frames_left() * 4 / 5, kCheckpointPoll, rest);
+}
+
+// Lets the WAL go between the end of the writer's checkpoint and its next frame. What that checkpoint copies must be
+// read and released by then; while it lasts nothing is added, for its writer is busy with it.
+void Capture::WaitForFinish(Clock::time_point latest) {
+  WalIndexHeader header;
+  // A bus that has no room keeps us from reading; all the same this is left within some hundred frames.
+  if (!locks_->ReadHeader(header, 3) || SomethingToRead(header)) return SleepFor(kReleasePoll, latest);
+  const bool working = locks_->backfill_attempted() == header.max_frame && locks_->backfill() != header.max_frame;
+  if (!working) return SleepFor(kCheckpointPoll, latest);
+  if (!ReleasedAll(header)) return SleepFor(kReleasePoll, latest);
+  const Clock::time_point until = Clock::now() + kFinishSpin;
+  do {
+    if (locks_->backfill() == header.max_frame && RepinZero()) {
+      ++stats_.finished;
+      return;
+    }
+    SpinPause();
+  } while (locks_->Word(offsetof(WalIndexHeader, max_frame)) == header.max_frame && Clock::now() < until);
 }
 
 // True when a write was seen whose commit may appear any moment.
@@ -155,7 +192,8 @@ void Capture::SleepArmed(Clock::time_point now, Clock::time_point latest) {
     pending_since_ = wal_written_ = now;
     return;
   }
-  if (!watched) return SleepFor(now - last_commit_ < kPollEagerly ? options_.hot_poll : nanoseconds(kPoll), latest);
+  if (!watched)
+    return SleepFor(now - last_commit_ < kPollEagerly ? nanoseconds(kEagerPoll) : nanoseconds(kPoll), latest);
   bool quiet =
       pins_.pin().slot == 0 && !checkpointer_.busy() && (pending == 0 || now - pending_since_ > kPendingLooked);
   bool busy = checkpointer_.busy() || now - last_commit_ < kRecent;

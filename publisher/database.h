@@ -65,7 +65,7 @@ struct DatabaseSnapshot {
   uint64_t leaderships = 0;
   uint64_t inflight_messages = 0;
   uint64_t backlog_bytes = 0;
-  uint64_t journals = 0;  // times a slow bus made us copy what is in flight to the backlog
+  uint64_t journals = 0;  // times we began to copy what is in flight to the backlog
   CaptureStats capture;
 };
 
@@ -107,7 +107,7 @@ class DatabasePublisher {
   Result<bool> CareForTrimmedLog(const bus::LogInfo& info, const std::optional<ArchivedImage>& archived);
   Result<bool> ReferToArchive(const bus::LogInfo& info, const ArchivedImage& archived);
 
-  // a slow bus (database_journal.cpp)
+  // what is in flight is kept twice (database_journal.cpp)
   bool WalWaitsForBus() const;
   bool JournalCovers() const;
   void StepJournal();
@@ -152,10 +152,11 @@ class DatabasePublisher {
   std::unique_ptr<Sender> sender_;   // to the log
   std::unique_ptr<Sender> spiller_;  // to the backlog, while the bus is away
   std::unique_ptr<Backlog> backlog_;
-  std::unique_ptr<Sender> journal_;                   // to the backlog, while the bus is slow
+  std::unique_ptr<Sender> journal_;                   // to the backlog, so that the WAL can be let go
   Txid journal_first_;                                // it holds everything from here on
   Txid journal_last_;                                 // up to here, once copying has ended; 0: it has not
   std::chrono::steady_clock::time_point journal_at_;  // not before
+  std::chrono::steady_clock::time_point journal_needed_at_;
   bus::Lineage lineage_;
   bus::Epoch epoch_;
   Txid taken_txid_;             // newest that was given out, as far as is known; the log may have lost it

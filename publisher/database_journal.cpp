@@ -26,8 +26,10 @@ using std::chrono::steady_clock;
 
 // Copied at most before it is cleared and begun again: it is there for what is in flight, not to keep a history.
 constexpr uint64_t kJournalBytesMax = 64 << 20;
+constexpr uint32_t kWalShort = 200;  // frames
 constexpr milliseconds kJournalRetry{1000};
 constexpr milliseconds kJournalQuiet{1000};
+constexpr milliseconds kJournalUnneeded{200};  // a writer's pause is no reason to begin anew
 constexpr milliseconds kJournalFlush{5000};
 
 }  // namespace
@@ -38,7 +40,8 @@ bool DatabasePublisher::WalWaitsForBus() const {
                        .backfill_frames = capture_->backfill_frames(),
                        .checkpoint_frames = config_.capture.checkpoint_frames,
                        .limit_frames = config_.capture.wal_limit_bytes / frame_bytes,
-                       .hot = capture_->hot()});
+                       .hot = capture_->hot(),
+                       .finish_awaited = capture_->finish_awaited()});
 }
 
 // Once a turn, while leading.
@@ -51,7 +54,11 @@ void DatabasePublisher::StepJournal() {
   }
   // When all is quiet the next commit can start the WAL over without our help.
   const bool quiet = ledger_->inflight_commits() == 0 && now - sent_at_ >= kJournalQuiet;
-  const bool done = quiet || !WalWaitsForBus() || stats_.backlog_bytes >= kJournalBytesMax;
+  // Begun again while the WAL is short, so that it is there when the WAL can be let go.
+  const bool early = stats_.backlog_bytes >= kJournalBytesMax / 4 && capture_->wal_frames() < kWalShort;
+  if (WalWaitsForBus()) journal_needed_at_ = now;
+  const bool unneeded = now - journal_needed_at_ >= kJournalUnneeded;
+  const bool done = quiet || unneeded || early || stats_.backlog_bytes >= kJournalBytesMax;
   if (sender_->copying() && done) sender_->CopyTo(nullptr);
   if (sender_->copying()) return;
   if (journal_last_ == Txid()) {
@@ -82,6 +89,7 @@ void DatabasePublisher::StartJournal() {
   if (started.ok()) {
     journal_first_ = ledger_->position().txid.Next();
     journal_last_ = Txid();
+    journal_needed_at_ = steady_clock::now();
     sender_->CopyTo(journal_.get());
     ++stats_.journals;
     return;

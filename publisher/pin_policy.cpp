@@ -24,6 +24,7 @@ constexpr uint64_t kJournalCheckpoints = 2;
 constexpr uint64_t kCheckpointFramesDefault = 1000;  // SQLite's own autocheckpoint
 
 bool WantsMark(const PinFacts& facts) {
+  if (facts.finish_awaited) return false;  // that checkpoint is to copy everything
   // A mark makes the application's own autocheckpoint a cheap no-op; without one it would copy at each commit beyond
   // 1000 frames for as long as the WAL cannot be reset.
   return facts.hot || (!facts.released_all && facts.mx_frame >= kAutocheckpointNear);
@@ -52,6 +53,7 @@ PinAction DecidePin(const PinFacts& facts) {
 }
 
 bool JournalHelps(const JournalFacts& facts) {
+  if (facts.finish_awaited) return true;  // it must be there before the WAL can be let go
   // A hot writer keeps messages in flight over any bus, and copying all it writes is not free: it gets more time.
   uint64_t from = facts.limit_frames / 2;
   const uint64_t checkpoint_frames = facts.checkpoint_frames.value_or(kCheckpointFramesDefault);

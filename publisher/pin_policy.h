@@ -18,9 +18,10 @@ struct PinFacts {
   PinKind kind = PinKind::kNone;
   uint32_t mx_frame = 0;
   uint32_t backfill = 0;
-  bool released_all = false;   // everything up to mx_frame is durable elsewhere
-  bool hot = false;            // commits come faster than a wake-up is worth
-  bool checkpointing = false;  // our own checkpoint runs: it relies on a pin on 1..4
+  bool released_all = false;    // everything up to mx_frame is durable elsewhere
+  bool hot = false;             // commits come faster than a wake-up is worth
+  bool checkpointing = false;   // our own checkpoint runs: it relies on a pin on 1..4
+  bool finish_awaited = false;  // the hot writer's own checkpoint is waited for (FinishLine)
 };
 
 enum class PinAction { kKeep, kToZero, kToMark, kToNomark, kLeaveZeroToMark, kLeaveZeroToNomark };
@@ -38,10 +39,12 @@ struct JournalFacts {
   std::optional<uint32_t> checkpoint_frames = {};  // as configured; nullopt: the application checkpoints
   uint64_t limit_frames = 0;                       // wal-limit
   bool hot = false;
+  bool finish_awaited = false;
 };
 
-// The WAL grows because commits are in flight to a slow bus whenever it could be reset: copying them elsewhere lets it
-// go. Not so when a reader of the application keeps it: then much of it is not in the database file either.
+// The WAL grows because commits are in flight to the bus whenever it could be reset: copying them elsewhere lets it
+// go. Beside a hot writer that is so over every bus. Not so when a reader of the application keeps it: then much of it
+// is not in the database file either.
 bool JournalHelps(const JournalFacts& facts);
 
 // --- checkpoints

@@ -38,6 +38,8 @@ nlohmann::json ToJson(const publisher::DatabaseSnapshot& s) {
           {"wal_resets", s.capture.wal_resets},
           {"checkpoints", s.capture.checkpoints},
           {"checkpoint_error", s.capture.checkpoint_error},
+          {"finishes", s.capture.finished},
+          {"finishes_given_up", s.capture.finish_given_up},
           {"forced_checkpoints", s.capture.forced},
           {"forced_unfinished", s.capture.forced_unfinished},
           {"write_lock_held_us_max", s.capture.hold_us_max}};

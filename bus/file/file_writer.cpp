@@ -13,7 +13,7 @@ FileWriter::FileWriter(std::unique_ptr<Appender> appender, const Settings& setti
     written_extent_ = appender_->extent();
   }
   write_thread_ = std::jthread([this](std::stop_token stop) { WriteLoop(std::move(stop)); });
-  sync_thread_ = std::jthread([this](std::stop_token stop) { SyncLoop(std::move(stop)); });
+  if (settings_.sync) sync_thread_ = std::jthread([this](std::stop_token stop) { SyncLoop(std::move(stop)); });
 }
 
 FileWriter::~FileWriter() {
@@ -108,9 +108,19 @@ void FileWriter::WriteLoop(std::stop_token stop) {
       } else if (!error_) {
         error_ = written.error();
       }
+      // Nobody waits for the disk: what is written is done.
+      if (!settings_.sync && written.ok()) {
+        acked_ = written_;
+        synced_extent_ = written_extent_;
+      }
     }
-    written_cond_.NotifyOne();
     group.clear();
+    if (settings_.sync) {
+      written_cond_.NotifyOne();
+    } else {
+      settled_cond_.NotifyAll();
+      if (options_.on_progress) options_.on_progress();
+    }
   }
 }
 
@@ -129,7 +139,7 @@ void FileWriter::SyncLoop(std::stop_token stop) {
       extent = written_extent_;
       alive = !error_.has_value();
     }
-    Status synced = alive && settings_.sync ? extent.file->Sync() : Ok();
+    Status synced = alive ? extent.file->Sync() : Ok();
     {
       MutexLock lock(mutex_);
       if (!synced.ok() && !error_) error_ = synced.error();

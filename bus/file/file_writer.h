@@ -1,6 +1,6 @@
 // The pipelined writer of a file log, in two steps with a thread each: what is queued is written as a group, at once,
 // so that readers have it within microseconds; what is written is synced, as much as has come together meanwhile, and
-// then acked.
+// then acked. A log that is not synced needs the first step only.
 #pragma once
 
 #include <memory>

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "tests/support/image_publisher.h"
 
@@ -40,18 +41,33 @@ void Print(testing::ImagePublisher& publisher) {
   ::getrusage(RUSAGE_SELF, &usage);
   double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-  auto n = [](uint64_t v) { return static_cast<unsigned long>(v); };
-  std::printf(
-      "commits=%lu images=%lu resumes=%lu run_commits=%lu gaps=%lu resets=%lu zero=%lu mark=%lu nomark=%lu shared=%lu "
-      "pinfail=%lu "
-      "shield=%lu ckpt=%lu busy=%lu behind=%lu ckfail=%lu forced=%lu unfinished=%lu refused=%lu hold_us_avg=%lu "
-      "hold_us_max=%lu "
-      "recoveries=%lu unverified=%lu wal_mb=%.1f cpu=%.2f\n",
-      n(state.commits), n(state.images), n(state.resumes), n(s.commits), n(s.gaps), n(s.wal_resets), n(s.pins_zero),
-      n(s.pins_mark), n(s.pins_nomark), n(s.pins_shared), n(s.pins_failed), n(s.shield_waits), n(s.checkpoints),
-      n(s.checkpoints_busy), n(s.checkpoints_behind_reader), n(s.checkpoints_failed), n(s.forced),
-      n(s.forced_unfinished), n(s.forced_refused), n(s.forced == 0 ? 0 : s.hold_us_total / s.forced), n(s.hold_us_max),
-      n(s.recoveries), n(s.unverified_frames), static_cast<double>(s.wal_bytes_max) / 1e6, cpu);
+  const std::pair<const char*, uint64_t> numbers[] = {{"commits", state.commits},
+                                                      {"images", state.images},
+                                                      {"resumes", state.resumes},
+                                                      {"run_commits", s.commits},
+                                                      {"gaps", s.gaps},
+                                                      {"resets", s.wal_resets},
+                                                      {"zero", s.pins_zero},
+                                                      {"mark", s.pins_mark},
+                                                      {"nomark", s.pins_nomark},
+                                                      {"shared", s.pins_shared},
+                                                      {"pinfail", s.pins_failed},
+                                                      {"shield", s.shield_waits},
+                                                      {"ckpt", s.checkpoints},
+                                                      {"busy", s.checkpoints_busy},
+                                                      {"behind", s.checkpoints_behind_reader},
+                                                      {"ckfail", s.checkpoints_failed},
+                                                      {"finished", s.finished},
+                                                      {"givenup", s.finish_given_up},
+                                                      {"forced", s.forced},
+                                                      {"unfinished", s.forced_unfinished},
+                                                      {"refused", s.forced_refused},
+                                                      {"hold_us_avg", s.forced == 0 ? 0 : s.hold_us_total / s.forced},
+                                                      {"hold_us_max", s.hold_us_max},
+                                                      {"recoveries", s.recoveries},
+                                                      {"unverified", s.unverified_frames}};
+  for (const auto& [name, value] : numbers) std::printf("%s=%lu ", name, static_cast<unsigned long>(value));
+  std::printf("wal_mb=%.1f cpu=%.2f\n", static_cast<double>(s.wal_bytes_max) / 1e6, cpu);
 }
 
 int Fail(const Error& error) {

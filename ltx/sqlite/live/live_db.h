@@ -74,6 +74,8 @@ class LiveDb {
   uint32_t Word(size_t offset) const;
   void SetWord(size_t offset, uint32_t value);
   uint32_t backfill() const { return Word(kBackfillOffset); }
+  // How far the checkpoint that runs now, or ran last, was to copy. 0 before SQLite 3.11.
+  uint32_t backfill_attempted() const { return Word(kBackfillAttemptedOffset); }
   uint32_t read_mark(int slot) const { return Word(kReadMarkOffset + 4 * static_cast<size_t>(slot)); }
   void set_read_mark(int slot, uint32_t value) { SetWord(kReadMarkOffset + 4 * static_cast<size_t>(slot), value); }
   // Start of block `index` (32768 bytes); nullptr if it does not exist and `extend` is false.

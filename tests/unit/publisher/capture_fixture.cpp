@@ -63,8 +63,8 @@ std::vector<CommitFrames> CaptureFixture::ReadAll() {
 
 void CaptureFixture::ReleaseAll() { capture_->Released(read_); }
 
-bool CaptureFixture::StepUntil(const std::function<bool()>& condition) {
-  for (Clock::time_point end = Clock::now() + seconds(10); Clock::now() < end;) {
+bool CaptureFixture::StepUntil(const std::function<bool()>& condition, seconds patience) {
+  for (Clock::time_point end = Clock::now() + patience; Clock::now() < end;) {
     Status step = capture_->Step();
     EXPECT_TRUE(step.ok()) << step.error().message();
     if (condition()) return true;
@@ -73,12 +73,13 @@ bool CaptureFixture::StepUntil(const std::function<bool()>& condition) {
   return false;
 }
 
-bool CaptureFixture::TurnUntil(const std::function<bool()>& condition) {
-  return StepUntil([&] {
+bool CaptureFixture::TurnUntil(const std::function<bool()>& condition, seconds patience) {
+  auto read_and_release = [&] {
     ReadAll();
     ReleaseAll();
     return condition();
-  });
+  };
+  return StepUntil(read_and_release, patience);
 }
 
 void CaptureFixture::StartImage() {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -34,10 +35,10 @@ class CaptureFixture : public ::testing::Test {
   // All commits there are.
   std::vector<CommitFrames> ReadAll();
   void ReleaseAll();
-  // Turns the loop, releasing everything, until the condition holds; false after 10 s.
-  bool TurnUntil(const std::function<bool()>& condition);
+  // Turns the loop, releasing everything, until the condition holds; false after `patience`.
+  bool TurnUntil(const std::function<bool()>& condition, std::chrono::seconds patience = std::chrono::seconds(10));
   // The same without reading and releasing.
-  bool StepUntil(const std::function<bool()>& condition);
+  bool StepUntil(const std::function<bool()>& condition, std::chrono::seconds patience = std::chrono::seconds(10));
 
   // The whole way: image published commit by commit.
   void StartImage();
