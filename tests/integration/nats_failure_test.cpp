@@ -3,6 +3,10 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdio>
+#include <optional>
+#include <stop_token>
+
 #include "ltx/base/sync.h"
 #include "tests/integration/nats_fixture.h"
 
@@ -23,20 +27,28 @@ class Counter {
   void Run(std::stop_token stop) {
     bool complete = false;
     const SteadyTime give_up = steady_clock::now() + seconds(110);
-    while ((!stop.stop_requested() || !complete) && steady_clock::now() < give_up) complete = Lead(stop, give_up);
-    EXPECT_TRUE(complete);
+    auto goes_on = [&] { return !abandoned() && steady_clock::now() < give_up; };
+    while ((!stop.stop_requested() || !complete) && goes_on()) complete = Lead(stop, give_up);
+    EXPECT_TRUE(complete || abandoned());
   }
+
+  // What is not acknowledged by now never will be: the servers are broken.
+  void Abandon() { abandon_.request_stop(); }
 
   int leaderships() const { return leaderships_.load(); }
   int acked() const { return acked_.Get(); }
 
   // Without burning the cores that the servers need.
+  bool Reaches(int count, SteadyTime give_up) const {
+    return acked_.WaitFor([count](int now) { return now >= count; }, {}, give_up).ok();
+  }
   void AwaitAcked(int count, SteadyTime give_up) const {
-    const Result<int> reached = acked_.WaitFor([count](int now) { return now >= count; }, {}, give_up);
-    ASSERT_TRUE(reached.ok()) << acked() << " acknowledged, not " << count;
+    ASSERT_TRUE(Reaches(count, give_up)) << acked() << " acknowledged, not " << count;
   }
 
  private:
+  bool abandoned() const { return abandon_.stop_requested(); }
+
   // One leadership. True if everything ever appended is acknowledged at its end.
   bool Lead(std::stop_token stop, SteadyTime give_up) {
     int next = 0;
@@ -45,7 +57,8 @@ class Counter {
           next = tail.has_value() ? std::atoi(tail->payload.c_str()) + 1 : 0;
           return std::optional<std::string>();
         },
-        options_, {});
+        options_, abandon_.get_token());
+    if (abandoned()) return false;
     if (!writer.ok()) {
       EXPECT_EQ(writer.code(), Errc::kUnavailable) << writer.error().message();
       return false;
@@ -57,7 +70,7 @@ class Counter {
       ++next;
       acked_.Set(std::max(acked_.Get(), first + static_cast<int>((*writer)->acked())));
     }
-    const Status done = (*writer)->WaitAcked(static_cast<uint64_t>(next - first), give_up, {});
+    const Status done = (*writer)->WaitAcked(static_cast<uint64_t>(next - first), give_up, abandon_.get_token());
     acked_.Set(std::max(acked_.Get(), first + static_cast<int>((*writer)->acked())));
     const Status error = (*writer)->error();
     EXPECT_TRUE(error.ok() || error.code() == Errc::kUnavailable) << error.error().message();
@@ -68,6 +81,7 @@ class Counter {
   const WriterOptions options_;
   Latest<int> acked_{0};
   std::atomic<int> leaderships_ = 0;
+  std::stop_source abandon_;
 };
 
 void ExpectNumbers(const std::vector<std::string>& payloads, int count) {
@@ -201,22 +215,40 @@ class ClusterOf : public NatsAdapter, public ::testing::WithParamInterface<const
     ASSERT_TRUE(created.ok()) << created.error().message();
   }
 
-  // The node that leads the stream.
-  size_t Leader() {
-    const SteadyTime give_up = Soon();
+  // The node that leads the stream; nullopt: none does.
+  std::optional<size_t> FindLeader(SteadyTime give_up) {
     while (steady_clock::now() < give_up) {
       const Result<std::string> info = admin_->Api("STREAM.INFO.RUNNEL-app");
       const size_t at = info.ok() ? info->find("\"leader\":\"n") : std::string::npos;
       if (at != std::string::npos) return static_cast<size_t>((*info)[at + 11] - '1');
+      Pause(kPause);
     }
-    ADD_FAILURE() << "the stream has no leader";
-    return 0;
+    return std::nullopt;
   }
+
+  // Kills the leader under `counter` and brings it back, until its writer has noticed. False: the stream has no leader
+  // any more.
+  bool KillLeaders(Counter& counter) {
+    // Leadership may move in the moment between question and kill; then the writer notices nothing, and it is done
+    // again.
+    constexpr int kKillsMax = 4;
+    for (int kill = 0; kill < kKillsMax && counter.leaderships() < 2; ++kill) {
+      const std::optional<size_t> leader = FindLeader(Soon());
+      if (!leader) return false;
+      server_->Kill9(*leader);
+      if (!counter.Reaches(counter.acked() + 3000, Soon()) && !FindLeader(Soon())) return false;
+      const Status back = server_->Restart(*leader);
+      EXPECT_TRUE(back.ok()) << back.error().message();
+      counter.AwaitAcked(counter.acked() + 2000, steady_clock::now() + seconds(60));
+    }
+    return true;
+  }
+
+  // `lost`: the servers have lost the stream, and nothing is shown.
+  void EveryNumberIsThereOnce(bool& lost);
 };
 
-TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
-  StartCluster();
-  if (!running() || HasFatalFailure()) return;
+void ClusterOf::EveryNumberIsThereOnce(bool& lost) {
   const Result<LogInfo> before = Patiently(Soon(), [&] { return log_->Info(); });
   ASSERT_TRUE(before.ok());
   // Few in flight: three servers on a small machine at full load lose their leaders for reasons of their own.
@@ -229,17 +261,11 @@ TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
       Patiently(Soon(), [&] { return readers_log->Read(FromEarliest{}); });
   ASSERT_TRUE(reader.ok()) << reader.error().message();
   counter.AwaitAcked(2000, Soon());
-  // Leadership may move in the moment between question and kill; then the writer notices nothing, and it is done again.
-  constexpr int kKillsMax = 4;
-  for (int kill = 0; kill < kKillsMax && counter.leaderships() < 2; ++kill) {
-    const size_t leader = Leader();
-    server_->Kill9(leader);
-    counter.AwaitAcked(counter.acked() + 3000, steady_clock::now() + seconds(60));
-    ASSERT_TRUE(server_->Restart(leader).ok());
-    counter.AwaitAcked(counter.acked() + 2000, steady_clock::now() + seconds(60));
-  }
+  lost = !KillLeaders(counter);
+  if (lost) counter.Abandon();
   publisher.request_stop();
   publisher.join();
+  if (lost) return;
   const int count = counter.acked();
   EXPECT_GE(counter.leaderships(), 2);
   int next = 0;
@@ -257,6 +283,26 @@ TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
   const Result<LogInfo> after = Patiently(Soon(), [&] { return log_->Info(); });
   ASSERT_TRUE(after.ok()) << after.error().message();
   EXPECT_EQ(after->incarnation, before->incarnation);
+}
+
+// nats-server 2.15.2, about once in ten kills: both survivors have stopped the stream's group (/raftz lists it no
+// longer, /jsz names no leader), and nobody can write any more, also when the third is back. Then it is tried with new
+// servers.
+TEST_P(ClusterOf, EveryNumberIsThereOnceWhenTheStreamsLeaderIsKilled) {
+  constexpr int kClustersMax = 3;
+  bool lost = true;
+  for (int cluster = 0; cluster < kClustersMax && lost; ++cluster) {
+    StartCluster();
+    if (!running() || HasFatalFailure()) return;
+    lost = false;
+    EveryNumberIsThereOnce(lost);
+    if (!lost) break;
+    std::printf("the servers have lost the stream\n");
+    log_.reset();
+    admin_.reset();
+    server_.reset();
+  }
+  EXPECT_FALSE(lost) << kClustersMax << " clusters in a row have lost the stream";
 }
 
 INSTANTIATE_TEST_SUITE_P(Nats, ClusterOf, ::testing::Values("debian", "newer"),
