@@ -99,7 +99,6 @@ void Capture::Wait(Clock::time_point latest) {
     YieldToOthers(yield);
   }
   Clock::time_point now = Clock::now();
-  const bool finish = FinishLineNear(now);
   if (finish_line_.near() && pins_.pin().slot > 0 && reached_end_ && !forcing_) return WaitForFinish(latest);
   // Beside a writer that never pauses there is always more to read, and each acknowledgement is an event. Taking a rest
   // all the same makes few large messages of many small ones: every message wakes half a dozen threads, here and in the
@@ -114,7 +113,7 @@ void Capture::Wait(Clock::time_point latest) {
   if (hot_) return SleepFor(HotRest(), latest);
   if (shield_since_ != Clock::time_point{}) return SleepFor(kShieldPoll, latest);
   if (WaitForSeenWrite(now)) return;
-  if (finish) return SleepFor(kFinishPoll, latest);
+  if (FinishLineNear(now)) return SleepFor(kFinishPoll, latest);
   SleepArmed(now, latest);
 }
 

@@ -11,9 +11,9 @@
 
 #include <cstdint>
 
-namespace runnel::publisher {
+#include "publisher/pin_policy.h"
 
-inline constexpr uint32_t kAutocheckpointFrames = 1000;  // SQLite's default
+namespace runnel::publisher {
 
 class FinishLine {
  public:

@@ -21,7 +21,6 @@ constexpr uint32_t kSmallRemainder = 200;  // frames: what a forced finish can c
 
 // A WAL of twice the size at which it is checkpointed should have been let go by now.
 constexpr uint64_t kJournalCheckpoints = 2;
-constexpr uint64_t kCheckpointFramesDefault = 1000;  // SQLite's own autocheckpoint
 
 bool WantsMark(const PinFacts& facts) {
   if (facts.finish_awaited) return false;  // that checkpoint is to copy everything
@@ -56,10 +55,10 @@ bool JournalHelps(const JournalFacts& facts) {
   if (facts.finish_awaited) return true;  // it must be there before the WAL can be let go
   // A hot writer keeps messages in flight over any bus, and copying all it writes is not free: it gets more time.
   uint64_t from = facts.limit_frames / 2;
-  const uint64_t checkpoint_frames = facts.checkpoint_frames.value_or(kCheckpointFramesDefault);
+  const uint64_t checkpoint_frames = facts.checkpoint_frames.value_or(kAutocheckpointFrames);
   if (!facts.hot) from = std::min(from, kJournalCheckpoints * checkpoint_frames);
   const uint64_t copied = std::min(facts.backfill_frames, facts.wal_frames);
-  const uint64_t rest_max = std::max(facts.wal_frames / 2, kCheckpointFramesDefault);
+  const uint64_t rest_max = std::max<uint64_t>(facts.wal_frames / 2, kAutocheckpointFrames);
   return facts.wal_frames >= std::max<uint64_t>(from, 1) && facts.wal_frames - copied < rest_max;
 }
 

@@ -26,7 +26,8 @@ struct PinFacts {
 
 enum class PinAction { kKeep, kToZero, kToMark, kToNomark, kLeaveZeroToMark, kLeaveZeroToNomark };
 
-// From here on an application's autocheckpoint (1000 frames) runs at each commit and would copy and fsync each time.
+inline constexpr uint32_t kAutocheckpointFrames = 1000;  // SQLite's default
+// Close to that: an application's autocheckpoint is about to run at each commit, and would copy and fsync each time.
 inline constexpr uint32_t kAutocheckpointNear = 700;
 
 PinAction DecidePin(const PinFacts& facts);

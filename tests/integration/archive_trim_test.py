@@ -10,12 +10,11 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from harness import log, run, until  # noqa: E402
-from restore_world import Recorder, directory_place, judge, nats_place, restore, s3_place, sha  # noqa: E402
+from restore_world import Recorder, directory_place, judge, looks_exact, nats_place, restore, s3_place  # noqa: E402
 from workload import SCHEMA, Workload  # noqa: E402
 
 PLACES = {"file": directory_place, "s3": s3_place, "nats": nats_place}
@@ -52,21 +51,6 @@ class Source:
     def references(self):
         status = self.publisher.status()
         return status["references"] if status else 0
-
-
-def looks_exact(replica, recorder):
-    if not os.path.exists(replica):
-        return False
-    db = sqlite3.connect(f"file:{replica}?mode=ro", uri=True, isolation_level=None)
-    try:
-        image = sha(db.serialize())
-    except sqlite3.OperationalError as error:
-        assert "busy" in str(error) or "locked" in str(error) or "unable to open" in str(error), error
-        return False
-    finally:
-        db.close()
-    assert image in recorder.hashes.values(), f"{replica} shows an image that the source never was"
-    return True
 
 
 def main(world):

@@ -2,7 +2,6 @@
 the log. What they show is at every look the image of one recorded position; they end equal to the source."""
 import json
 import os
-import sqlite3
 import struct
 import sys
 
@@ -10,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from foreign_log import fields, one  # noqa: E402
 from harness import log, run, until  # noqa: E402
 from nats_raw import RawNats  # noqa: E402
-from restore_world import Recorder, directory_place, run_cli, sha  # noqa: E402
+from restore_world import Recorder, directory_place, looks_exact, run_cli  # noqa: E402
 from workload import SCHEMA, Workload  # noqa: E402
 
 
@@ -25,22 +24,6 @@ def trim(nats, name):
     last = raw.api(f"STREAM.INFO.RUNNEL-{name}")["state"]["last_seq"]
     answer = raw.api(f"STREAM.PURGE.RUNNEL-{name}", {"seq": last + 1})
     assert answer.get("success"), answer
-
-
-def looks_exact(replica, recorder):
-    """What a reader sees right now is one of the images that the source had."""
-    if not os.path.exists(replica):
-        return False
-    db = sqlite3.connect(f"file:{replica}?mode=ro", uri=True, isolation_level=None)
-    try:
-        image = sha(db.serialize())
-    except sqlite3.OperationalError as error:
-        assert "busy" in str(error) or "locked" in str(error) or "unable to open" in str(error), error
-        return False
-    finally:
-        db.close()
-    assert image in recorder.hashes.values(), f"{replica} shows an image that the source never was"
-    return True
 
 
 class Source:

@@ -7,12 +7,11 @@ saturated_test.py BUS [SECONDS] [KILLS]
 import os
 import random
 import signal
-import sqlite3
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from harness import log, run, until  # noqa: E402
+from harness import log, row_count, run, until  # noqa: E402
 
 BUS = sys.argv[1]
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 6
@@ -21,18 +20,11 @@ FULL = "sync=2"
 SEED = 20261128
 
 
-def rows(path):
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    count = db.execute("SELECT count(*) FROM t").fetchone()[0]
-    db.close()
-    return count
-
-
 def begin(world, bus, name):
     """A database, its publisher and a replica; returns them and the rows there were."""
     source = world.path(name + ".db")
     assert world.app(source, "init").wait() == 0
-    first_rows = rows(source)
+    first_rows = row_count(source)
     publisher = world.publisher(source, bus.url(name))
     publisher.await_publishing()
     return source, publisher, world.subscriber(bus.url(name), world.path(name + "-replica.db")), first_rows
@@ -43,7 +35,7 @@ def steady(world, bus):
     app = world.app(source, "ins", f"secs={SECONDS}", FULL)
     assert app.wait(SECONDS + 60) == 0, app.text()
     world.assert_equal(source, publisher, subscriber)
-    status, commits = publisher.status(), rows(source) - first_rows
+    status, commits = publisher.status(), row_count(source) - first_rows
     log(f"{commits / SECONDS:.0f} commits/s, WAL at most {status['wal_bytes_max'] / 2**20:.1f} MiB, let go "
         f"{status['finishes']} times, {status['finishes_given_up']} given up, {status['forced_checkpoints']} forced, "
         f"{status['journals']} journals")

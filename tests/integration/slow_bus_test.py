@@ -7,12 +7,11 @@ slow_bus_test.py [SECONDS] [ROUND_TRIP_MS]...
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from harness import free_port, log, run, until  # noqa: E402
+from harness import free_port, log, row_count, run, until  # noqa: E402
 
 RATE = 1000
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 6
@@ -37,19 +36,12 @@ def far_away(world, nats, round_trip_ms):
     return proxy, port
 
 
-def rows(path):
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    count = db.execute("SELECT count(*) FROM t").fetchone()[0]
-    db.close()
-    return count
-
-
 def writes(world, source, seconds):
     """Commits for `seconds` at RATE a second; returns the commits made."""
-    before = rows(source)
+    before = row_count(source)
     app = world.app(source, "ins", f"rate={RATE}", f"secs={seconds}", "sync=1")
     assert app.wait(seconds + 60) == 0, app.text()
-    return rows(source) - before
+    return row_count(source) - before
 
 
 def steady(world, nats, round_trip_ms):
@@ -92,7 +84,7 @@ def killed(world, nats, round_trip_ms):
         publisher.await_publishing()
         return proxy, publisher
     proxy, publisher = life()
-    first_rows = rows(source)
+    first_rows = row_count(source)
     # The application keeps its hands off the WAL as long as not all of it is in the database file.
     app = world.app(source, "ins", f"rate={RATE}", "secs=300", "sync=1", "auto=0")
     with_journal = 0
@@ -109,7 +101,7 @@ def killed(world, nats, round_trip_ms):
     status = publisher.status()
     texts = "".join(p.text() for p in world.processes if p.name.startswith("publisher"))
     drained, deltas = texts.count("draining backlog"), texts.count("delta published")
-    commits, txid = rows(source) - first_rows, int(status["published"][:16], 16)
+    commits, txid = row_count(source) - first_rows, int(status["published"][:16], 16)
     log(f"{len(KILL_AFTER_S)} kills, {with_journal} with a journal on disk, {drained} sent on by the next life; "
         f"{commits} commits, TXID {txid}, {deltas} deltas")
     assert with_journal > 0 and drained > 0, texts[-3000:]

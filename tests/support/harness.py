@@ -326,6 +326,14 @@ class NatsCluster:
         return "nats://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes) + f"/{name}"
 
 
+def row_count(path):
+    """Of table t, as sqlite_app fills it."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    count = db.execute("SELECT count(*) FROM t").fetchone()[0]
+    db.close()
+    return count
+
+
 def log(text):
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 

@@ -126,3 +126,19 @@ def judge(report, out, txid, image):
     found = file_sha(out)
     assert found == image, f"{out} is not the image of {txid}: {found}, expected {image}; {report}"
     os.remove(out)
+
+
+def looks_exact(replica, recorder):
+    """What a reader sees right now is one of the images that the source had."""
+    if not os.path.exists(replica):
+        return False
+    db = sqlite3.connect(f"file:{replica}?mode=ro", uri=True, isolation_level=None)
+    try:
+        image = sha(db.serialize())
+    except sqlite3.OperationalError as error:
+        assert "busy" in str(error) or "locked" in str(error) or "unable to open" in str(error), error
+        return False
+    finally:
+        db.close()
+    assert image in recorder.hashes.values(), f"{replica} shows an image that the source never was"
+    return True
