@@ -15,39 +15,39 @@ namespace {
 
 Error Corrupt(std::string message) { return Error(Errc::kCorrupt, "envelope: " + std::move(message)); }
 
-// ---- encode ----
+// ---- encode: takes what is long out of the body ----
 
-void SetEntry(const Entry& entry, v1::Entry& wire) {
+void SetEntry(Entry& entry, v1::Entry& wire) {
   wire.set_min_txid(entry.min_txid.raw());
   wire.set_max_txid(entry.max_txid.raw());
   wire.set_origin(static_cast<v1::Origin>(entry.origin));
   wire.set_captured_us(entry.captured_at.time_since_epoch().count());
   wire.set_wal_checksum(entry.wal_checksum);
-  wire.set_ltx(entry.ltx);
+  wire.set_ltx(std::move(entry.ltx));
 }
 
-Kind SetBody(const Commits& commits, v1::Envelope& wire) {
-  for (const Entry& entry : commits.entries) {
+Kind SetBody(Commits& commits, v1::Envelope& wire) {
+  for (Entry& entry : commits.entries) {
     SetEntry(entry, *wire.add_entries());
   }
   return Kind::kCommits;
 }
 
-Kind SetBody(const Chunk& chunk, v1::Envelope& wire) {
+Kind SetBody(Chunk& chunk, v1::Envelope& wire) {
   v1::Chunk& out = *wire.mutable_chunk();
   SetEntry(chunk.entry, *out.mutable_entry());
   out.set_index(chunk.index);
   out.set_last(chunk.last);
-  out.set_data(chunk.data);
+  out.set_data(std::move(chunk.data));
   out.set_ltx_checksum(chunk.ltx_checksum);
   out.set_ltx_bytes(chunk.ltx_bytes);
   return Kind::kChunk;
 }
 
-Kind SetBody(const SnapshotRef& ref, v1::Envelope& wire) {
+Kind SetBody(SnapshotRef& ref, v1::Envelope& wire) {
   v1::SnapshotRef& out = *wire.mutable_snapshot_ref();
-  out.set_url(ref.url);
-  out.set_object(ref.object);
+  out.set_url(std::move(ref.url));
+  out.set_object(std::move(ref.object));
   out.set_txid(ref.image.txid.raw());
   out.set_checksum(ref.image.checksum.raw());
   return Kind::kSnapshotRef;
@@ -208,9 +208,9 @@ std::string_view ToString(Origin origin) {
   return "unknown";
 }
 
-std::string Encode(const Envelope& envelope) {
+std::string Encode(Envelope envelope) {
   v1::Envelope wire;
-  Kind kind = std::visit([&wire](const auto& body) { return SetBody(body, wire); }, envelope.body);
+  Kind kind = std::visit([&wire](auto& body) { return SetBody(body, wire); }, envelope.body);
   SetHeader(envelope.header, kind, *wire.mutable_header());
   return wire.SerializeAsString();
 }

@@ -89,7 +89,8 @@ struct Envelope {
   std::variant<Commits, Chunk, SnapshotRef, Heartbeat, TakeOverMarker, UnknownKind> body;
 };
 
-std::string Encode(const Envelope& envelope);
+// Takes the envelope: what is long in it moves and is copied once, into the payload.
+std::string Encode(Envelope envelope);
 
 // Errors: kCorrupt (not an envelope, a rule broken), kUnsupported (a newer format version).
 Result<Envelope> Decode(std::string_view payload);

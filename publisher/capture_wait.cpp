@@ -26,6 +26,9 @@ constexpr milliseconds kFinishWindow{20};  // how long a foreign checkpoint is w
 constexpr microseconds kCheckpointPoll{30};
 constexpr microseconds kReleasePoll{10};
 constexpr microseconds kFinishSpin{300};
+// The last rest before it ends so early that what is read, sent and copied then is done before that checkpoint is.
+constexpr microseconds kReadyBefore{500};
+constexpr microseconds kReadyPoll{100};
 constexpr nanoseconds kWholeRest{80000};  // a commit; half the rest beside a writer that takes twice as long
 constexpr microseconds kShieldPoll{100};
 constexpr milliseconds kTornPoll{1};
@@ -124,7 +127,8 @@ nanoseconds Capture::HotRest() const {
   const nanoseconds rest = options_.hot_rest_max * kWholeRest.count() / commit_time.count();
   if (!finish_line_.awaited()) return rest;
   // A little less than until then, because the writer may be faster than it was.
-  return std::clamp<nanoseconds>(frame_time_ * finish_line_.frames_left() * 4 / 5, kCheckpointPoll, rest);
+  const nanoseconds left = frame_time_ * finish_line_.frames_left() * 4 / 5 - kReadyBefore;
+  return std::clamp<nanoseconds>(left, std::min<nanoseconds>(kReadyPoll, rest), rest);
 }
 
 // Lets the WAL go between the end of the writer's checkpoint and its next frame. What that checkpoint copies must be

@@ -223,9 +223,9 @@ Status DatabasePublisher::PublishLtx(Sender& sender, const LtxSpec& spec, const 
   entry.wal_checksum = uint64_t{frames.end.checksum[0]} << 32 | frames.end.checksum[1];
   sent_at_ = steady_clock::now();
   if (frames.pages.size() * uint64_t{capture_->page_size().raw()} <= kSingleMessageBytesMax) {
-    ltx::StringSink sink;
-    TRY_ASSIGN(BuiltLtx built, builder_->Build(spec, frames, *ledger_, read_page, sink));
-    entry.ltx = sink.Take();
+    ltx_.clear();
+    TRY_ASSIGN(BuiltLtx built, builder_->Build(spec, frames, *ledger_, read_page, ltx_));
+    entry.ltx = ltx_.text();
     stats_.ltx_bytes += built.ltx_bytes;
     Position after = built.commit.position;
     if (after.txid > ledger_->position().txid) TRY(ledger_->Push(std::move(built.commit)));

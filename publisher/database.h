@@ -149,6 +149,7 @@ class DatabasePublisher {
   std::unique_ptr<Capture> capture_;
   std::unique_ptr<PageLedger> ledger_;
   std::unique_ptr<LtxBuilder> builder_;
+  ltx::StringSink ltx_;              // of the commit at hand; its memory is used again
   std::unique_ptr<Sender> sender_;   // to the log
   std::unique_ptr<Sender> spiller_;  // to the backlog, while the bus is away
   std::unique_ptr<Backlog> backlog_;

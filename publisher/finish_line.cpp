@@ -35,7 +35,7 @@ void FinishLine::See(bool syncing, uint32_t mx_frame, uint32_t backfill) {
     begun_at_ = mx_frame;
   }
   if (!awaited()) return;
-  if (checkpointed && ++checkpoints_ == 1 && mx_frame <= kUsualMax) usual_ = mx_frame;
+  if (checkpointed && ++checkpoints_ == 1 && backfill <= kUsualMax) usual_ = backfill;
   const uint32_t latest = std::max({usual_, kAutocheckpointFrames, begun_at_}) + kLateFrames;
   if (checkpoints_ <= kCheckpointsMax && mx_frame <= latest) return;
   given_up_ = true;

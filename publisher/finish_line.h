@@ -26,11 +26,15 @@ class FinishLine {
   bool awaited() const { return syncing_ && !given_up_; }
   // Frames until a commit may be followed by that checkpoint; 0: each may.
   uint32_t frames_left() const { return usual_ > mx_frame_ ? usual_ - mx_frame_ : 0; }
-  bool near() const { return awaited() && frames_left() == 0; }
+  // Before the first that may: one that copies a whole WAL takes long enough to be ready in time, and the small ones
+  // behind it, if that is missed, hardly do.
+  bool near() const { return awaited() && frames_left() <= kNearFrames; }
 
   uint64_t given_up() const { return times_given_up_; }
 
  private:
+  static constexpr uint32_t kNearFrames = 4;
+
   bool syncing_ = false;
   bool given_up_ = false;
   uint32_t mx_frame_ = 0;

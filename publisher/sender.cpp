@@ -54,7 +54,7 @@ class Sender::ChunkSink : public ltx::ByteSink {
     data_ = std::string();
     bus::Envelope envelope{sender_.MakeHeader(entry_.min_txid, position), std::move(chunk)};
     bool last = std::get<bus::Chunk>(envelope.body).last;
-    return sender_.Append(envelope, last ? position : Position(), stop_);
+    return sender_.Append(std::move(envelope), last ? position : Position(), stop_);
   }
 
   Sender& sender_;
@@ -93,7 +93,7 @@ Status Sender::Lead(const LogHead& head, const bus::Lineage& lineage, bus::Epoch
       return Error(Errc::kUnavailable, "the log moved on while it was being taken over");
     }
     bus::Envelope marker{MakeHeader(position.txid.Next(), position), bus::TakeOverMarker()};
-    return std::optional<std::string>(bus::Encode(marker));
+    return std::optional<std::string>(bus::Encode(std::move(marker)));
   };
   bus::WriterOptions writer_options;
   writer_options.inflight_messages_max = options_.inflight_messages_max;
@@ -121,10 +121,10 @@ bool Sender::HasRoom() const {
   return sent_.size() + 1 < options_.inflight_messages_max && inflight_bytes_ < options_.inflight_bytes_max / 2;
 }
 
-Status Sender::Append(const bus::Envelope& envelope, const Position& complete, std::stop_token stop) {
-  std::string payload = bus::Encode(envelope);
+Status Sender::Append(bus::Envelope envelope, const Position& complete, std::stop_token stop) {
   const bool commits =
       std::holds_alternative<bus::Commits>(envelope.body) || std::holds_alternative<bus::Chunk>(envelope.body);
+  std::string payload = bus::Encode(std::move(envelope));
   std::string copy = copy_ != nullptr && commits ? payload : std::string();
   TRY(AppendPayload(std::move(payload), complete, stop));
   // The copy must have no holes: after the first trouble it gets nothing more.
@@ -163,7 +163,7 @@ Status Sender::Flush(std::stop_token stop) {
   bus::Envelope envelope{MakeHeader(packed_.front().min_txid, packed_position_), bus::Commits{std::move(packed_)}};
   packed_ = {};
   packed_bytes_ = 0;
-  return Append(envelope, packed_position_, stop);
+  return Append(std::move(envelope), packed_position_, stop);
 }
 
 Result<ltx::ByteSink*> Sender::BeginChunks(bus::Entry entry, std::stop_token stop) {
@@ -192,8 +192,8 @@ Status Sender::SendStored(bus::Envelope envelope, std::stop_token stop) {
   envelope.header.lineage = lineage_;
   envelope.header.epoch = epoch_;
   const auto* chunk = std::get_if<bus::Chunk>(&envelope.body);
-  bool complete = chunk == nullptr || chunk->last;
-  return Append(envelope, complete ? envelope.header.position : Position(), stop);
+  const Position complete = chunk == nullptr || chunk->last ? envelope.header.position : Position();
+  return Append(std::move(envelope), complete, stop);
 }
 
 const Position& Sender::acked_position() {

@@ -83,7 +83,7 @@ class Sender {
   class ChunkSink;
   bus::Header MakeHeader(Txid min_txid, const Position& position) const;
   // `complete`: the position the log has reached once the message is acked; TXID 0: it tells nothing.
-  Status Append(const bus::Envelope& envelope, const Position& complete, std::stop_token stop);
+  Status Append(bus::Envelope envelope, const Position& complete, std::stop_token stop);
   Status AppendPayload(std::string payload, const Position& complete, std::stop_token stop);
   void CollectAcks();
 

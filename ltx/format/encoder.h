@@ -30,6 +30,8 @@ class StringSink : public ByteSink {
     return Ok();
   }
   std::string Take() { return std::move(out_); }
+  const std::string& text() const { return out_; }
+  void clear() { out_.clear(); }  // the memory is kept
 
  private:
   std::string out_;

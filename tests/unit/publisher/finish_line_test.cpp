@@ -33,8 +33,10 @@ TEST(FinishLine, LearnsWhereTheApplicationCheckpoints) {
   line.See(kSyncing, 103, 101);
   line.NewRound();
   line.See(kSyncing, 50, 0);
-  EXPECT_EQ(line.frames_left(), 53u);
-  line.See(kSyncing, 103, 0);
+  EXPECT_EQ(line.frames_left(), 51u);
+  line.See(kSyncing, 96, 0);
+  EXPECT_FALSE(line.near());
+  line.See(kSyncing, 97, 0);
   EXPECT_TRUE(line.near());
 }
 
