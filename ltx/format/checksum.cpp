@@ -2,12 +2,19 @@
 
 #include <isa-l/crc64.h>
 
+#include <algorithm>
+#include <cstring>
+
 namespace runnel::ltx {
 namespace {
 
 // Polynomials over GF(2) of degree below 64, reflected: bit 63 is the coefficient of x^0.
 constexpr uint64_t kPolynomial = 0xd800000000000000;
 constexpr uint64_t kOne = uint64_t{1} << 63;
+
+// A difference is taken up to a multiple of this, so that there are few powers of x to know.
+constexpr size_t kStepBytes = 64;
+constexpr size_t kPieceBytes = 512;
 
 constexpr uint64_t MultiplyByX(uint64_t a) { return (a >> 1) ^ ((a & 1) != 0 ? kPolynomial : 0); }
 
@@ -55,6 +62,36 @@ Checksum PageChecksum(Pgno pgno, Bytes page) {
   crc.Update(number);
   crc.Update(page);
   return Checksum(Checksum::kFlag | crc.value());
+}
+
+PageChange::PageChange(PageSize page_size) : shifts_(page_size.raw() / kStepBytes) {
+  const uint64_t step = PowerOfX(kStepBytes * 8);
+  uint64_t shift = kOne;
+  for (uint64_t& each : shifts_) {
+    each = shift;
+    shift = Multiply(shift, step);
+  }
+}
+
+Checksum PageChange::Of(Bytes before, Bytes after, size_t begin, size_t end) const {
+  if (begin == end) return Checksum(Checksum::kFlag);
+  begin = begin / kStepBytes * kStepBytes;  // where nothing differs the register stays 0
+  end = (end + kStepBytes - 1) / kStepBytes * kStepBytes;
+  uint64_t crc = ~uint64_t{0};  // ISA-L inverts it on entry: the register starts at 0
+  unsigned char piece[kPieceBytes];
+  for (size_t at = begin; at < end; at += kPieceBytes) {
+    const size_t size = std::min(kPieceBytes, end - at);
+    for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+      uint64_t word;
+      uint64_t other;
+      std::memcpy(&word, before.data() + at + i, sizeof word);
+      std::memcpy(&other, after.data() + at + i, sizeof other);
+      word ^= other;
+      std::memcpy(piece + i, &word, sizeof word);
+    }
+    crc = crc64_iso_refl(crc, piece, size);
+  }
+  return Checksum(Checksum::kFlag | Multiply(shifts_[(before.size() - end) / kStepBytes], ~crc));
 }
 
 }  // namespace runnel::ltx

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "ltx/base/bytes.h"
 #include "ltx/format/types.h"
@@ -34,5 +35,20 @@ class Crc64Joiner {
 
 // Checksum of one page: CRC-64 over its number (big-endian u32) and its bytes, bit 63 set.
 Checksum PageChecksum(Pgno pgno, Bytes page);
+
+// What toggling an old version of a page out of a rolling checksum and a new one in amounts to, from the bytes that
+// differ alone: a CRC is linear, so the sums of both versions differ by that of their difference, moved up by the bytes
+// behind it. Exact for any bytes, wrong ones too: toggled into a sum that was not made of `before`, it gives what
+// PageChecksum of both gives.
+class PageChange {
+ public:
+  explicit PageChange(PageSize page_size);
+
+  // REQUIRES: two versions of one page, equal but for the bytes from `begin` to `end`.
+  Checksum Of(Bytes before, Bytes after, size_t begin, size_t end) const;
+
+ private:
+  std::vector<uint64_t> shifts_;  // [i]: x to the power of the bits in i steps
+};
 
 }  // namespace runnel::ltx

@@ -75,6 +75,7 @@ Status FeedImage::OpenFiles() {
   redo_file_ = std::make_unique<File>(std::move(redo));
   if (empty()) return Ok();
   page_size_ = state().page_size.raw();
+  page_change_.emplace(state().page_size);
   page_count_ = state().page_count;
   position_ = state().position;
   TRY(MapImage(page_count_));
@@ -174,6 +175,7 @@ Status FeedImage::StartImage(PageSize page_size, uint32_t page_count) {
   TRY(image_file_->Truncate(0));
   TRY(redo_file_->Truncate(0));
   page_size_ = page_size.raw();
+  page_change_.emplace(page_size);
   page_count_ = page_count;
   image_checksum_ = Checksum::Empty();
   damaged_ = false;
@@ -235,14 +237,15 @@ Status FeedImage::FinishPage() {
   const uint64_t slot = slots_used_ + staged_pages_.size();
   const Bytes page = SlotPage(slot);
   Difference difference{0, page_size_};
-  if (pgno.raw() <= page_count_ && !IsLockPage(pgno)) {
+  if (pgno.raw() > page_count_ || IsLockPage(pgno)) {
+    staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, page));
+  } else {
     TRY_ASSIGN(Bytes before, Page(pgno));
-    staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, before));
     difference = Difference::Of(before, page);
+    staged_checksum_ = staged_checksum_.Toggle(page_change_->Of(before, page, difference.begin, difference.end));
     // The page before may itself differ from what the image's file holds.
     if (uint32_t earlier = accepted_.Find(pgno); earlier != PageSlots::kNone) difference.Add(NotedDifference(earlier));
   }
-  staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, page));
   StoreBe64(SlotAt(slot), pgno.raw());
   StoreBe32(SlotAt(slot) + kDifferenceOffset, static_cast<uint32_t>(difference.begin));
   StoreBe32(SlotAt(slot) + kDifferenceOffset + 4, static_cast<uint32_t>(difference.end));

@@ -19,11 +19,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ltx/base/fs.h"
 #include "ltx/base/result.h"
+#include "ltx/format/checksum.h"
 #include "ltx/format/types.h"
 #include "ltx/sqlite/page_source.h"
 #include "subscriber/feed/difference.h"
@@ -138,6 +140,7 @@ class FeedImage : public sqlite::PageSource {
   PageSlots staged_;
   Pgno staging_;  // the page that is being put into its slot; 0: none
   Checksum staged_checksum_;
+  std::optional<ltx::PageChange> page_change_;  // once the page size is known
   Position staged_position_;
   Checksum image_checksum_;  // of the image being made
 };
