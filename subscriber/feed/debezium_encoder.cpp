@@ -43,11 +43,13 @@ void DebeziumEncoder::Begin(const CommitContext& context) {
     tail_ = R"(,"ts_ms":)" + std::to_string(context.processed_ms) + "}";
   }
   context_ = context;
+  row_source_of_ = nullptr;
 }
 
 void DebeziumEncoder::ForgetTables() {
   tables_.clear();
   last_table_ = nullptr;
+  row_source_of_ = nullptr;
 }
 
 const DebeziumEncoder::TableText& DebeziumEncoder::TextOf(const TableDef& table) {
@@ -95,7 +97,14 @@ Event DebeziumEncoder::RowEvent(const RowChange& change, const RowOrder& order) 
   RowValue(text, table, change.before, change.after);
   value_.Put(R"(,"after":)");
   RowValue(text, table, change.after, change.before);
-  Source(text.place, "false", order.ordinal);
+  if (row_source_of_ != &text) {
+    row_source_.Clear();
+    SourceUpToOrdinal(text.place, "false", row_source_);
+    row_source_of_ = &text;
+  }
+  value_.Put(row_source_.view());
+  value_.Number(order.ordinal);
+  value_.Put('}');
   value_.Put(transaction_head_);
   value_.Number(order.total);
   value_.Put(R"(,"data_collection_order":)");
@@ -131,17 +140,21 @@ Event DebeziumEncoder::MarkLast(const Event& event) {
 
 // `,"source":{...}` of the current commit.
 void DebeziumEncoder::Source(std::string_view place, std::string_view snapshot, uint64_t ordinal) {
-  value_.Put(source_head_);
-  value_.Number(context_.captured_ms);
-  value_.Put(R"(,"snapshot":")");
-  snapshot_at_ = value_.size();
-  value_.Put(snapshot);
-  value_.Put('"');
-  value_.Put(place);
-  value_.Put(txid_);
-  value_.Put(R"(","ordinal":)");
+  SourceUpToOrdinal(place, snapshot, value_);
   value_.Number(ordinal);
   value_.Put('}');
+}
+
+void DebeziumEncoder::SourceUpToOrdinal(std::string_view place, std::string_view snapshot, JsonText& out) {
+  out.Put(source_head_);
+  out.Number(context_.captured_ms);
+  out.Put(R"(,"snapshot":")");
+  snapshot_at_ = out.size();
+  out.Put(snapshot);
+  out.Put('"');
+  out.Put(place);
+  out.Put(txid_);
+  out.Put(R"(","ordinal":)");
 }
 
 void DebeziumEncoder::RowValue(const TableText& text, const TableDef& table, const Row* row, const Row* other) {

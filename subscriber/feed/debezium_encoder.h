@@ -51,6 +51,7 @@ class DebeziumEncoder : public EventEncoder {
   void LargeValue(const Cell& cell);
   void Utf8(Bytes text, sqlite::TextEncoding encoding);
   void Source(std::string_view place, std::string_view snapshot, uint64_t ordinal);
+  void SourceUpToOrdinal(std::string_view place, std::string_view snapshot, JsonText& out);
   void Key(const TableText& text, const TableDef& table, const Row& row);
   void TableShape(const TableDef& table);
   void ColumnMap(const SchemaChange& change);
@@ -69,6 +70,8 @@ class DebeziumEncoder : public EventEncoder {
   std::unordered_map<const TableDef*, std::unique_ptr<TableText>> tables_;
   const TableDef* last_table_ = nullptr;
   const TableText* last_text_ = nullptr;
+  JsonText row_source_;  // of the commit's rows of one table, up to their number
+  const TableText* row_source_of_ = nullptr;
   JsonText value_;
   JsonText key_;
   size_t snapshot_at_ = 0;  // where the value says which row of a snapshot this is

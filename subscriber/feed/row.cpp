@@ -15,7 +15,7 @@ Status RowDecoder::Decode(const TableDef& def, const sqlite::Image& image, const
   if (!decoded.ok()) return sqlite::PageError(at.pgno, decoded.error().message());
   if (fields_.size() > def.stored.size())
     return sqlite::PageError(at.pgno, "a record with more fields than its table has columns");
-  row.values.assign(def.columns.size(), sqlite::Value());
+  row.values.resize(def.columns.size());  // each is stored or computed
   for (size_t i = 0; i < def.stored.size(); ++i) {
     const ColumnDef& column = def.columns[static_cast<size_t>(def.stored[i])];
     // Short records were written before the column was added.
