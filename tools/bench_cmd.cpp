@@ -124,27 +124,69 @@ Result<nlohmann::json> Latency(const BenchOptions& options, double rate, const s
   return result;
 }
 
-// The application's own commit rate, with the publisher attached and without, in turn.
+enum class Beside { kNothing, kPublisher, kCounting };
+
+struct CommitRate {
+  double rate = 0;  // commits a second
+  double cpu = 0;   // of the publisher, in cores
+};
+
+// Of an application that does nothing but commit. `counting`: in cores, what two processes that only count use
+// together.
+Result<CommitRate> RunBeside(const BenchOptions& options, const std::string& synchronous, Beside beside,
+                             double counting) {
+  static int runs = 0;
+  Rig rig;
+  rig.bus = BusFor(options, rig, "overhead" + synchronous + std::to_string(++runs));
+  TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, synchronous));
+  TRY(writer->Fill(1000, 100, 1000));
+  if (beside == Beside::kPublisher) TRY(Attach(rig, false));
+  std::unique_ptr<BenchChild> counters[2];
+  for (std::unique_ptr<BenchChild>& counter : counters) {
+    if (beside != Beside::kCounting) break;
+    TRY_ASSIGN(counter, BenchChild::StartCounting(std::min(counting / 2, 1.0)));
+  }
+  TRY(writer->Run(0, milliseconds(1500)));  // the WAL finds its size, the publisher its place
+  const size_t before = writer->committed_at().size();
+  const double cpu_before = beside == Beside::kPublisher ? rig.publisher->cpu_seconds() : 0;
+  TRY(writer->Run(0, seconds(options.time_s)));
+  const double cpu = beside == Beside::kPublisher ? rig.publisher->cpu_seconds() - cpu_before : 0;
+  if (beside == Beside::kPublisher && !rig.publisher->running()) {
+    return Error(Errc::kUnavailable,
+                 "the publisher of " + rig.bus + " ended: is it a bus's URL with a name behind it?");
+  }
+  const auto commits = static_cast<double>(writer->committed_at().size() - before);
+  return CommitRate{commits / options.time_s, cpu / options.time_s};
+}
+
+// The application's own commit rate, with the publisher attached and without, in turn. And beside two processes that
+// touch nothing and use the publisher's CPU time alone, without the bus server's: how much of what it loses is the cost
+// of sharing this machine at all.
 Result<nlohmann::json> Overhead(const BenchOptions& options, const std::string& synchronous) {
   std::vector<double> ratios;
+  std::vector<double> counting_ratios;
   nlohmann::json pairs = nlohmann::json::array();
   for (int pair = 0; pair < options.pairs; ++pair) {
-    double rates[2] = {0, 0};
-    for (int with : {pair % 2, 1 - pair % 2}) {
-      Rig rig;
-      rig.bus = BusFor(options, rig, "overhead" + synchronous + std::to_string(pair));
-      TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, synchronous));
-      TRY(writer->Fill(1000, 100, 1000));
-      if (with == 1) TRY(Attach(rig, false));
-      TRY(writer->Run(0, milliseconds(1500)));  // the WAL finds its size, the publisher its place
-      size_t before = writer->committed_at().size();
-      TRY(writer->Run(0, seconds(options.time_s)));
-      rates[with] = static_cast<double>(writer->committed_at().size() - before) / options.time_s;
+    CommitRate without;
+    CommitRate with;
+    for (bool publisher : {pair % 2 == 1, pair % 2 == 0}) {
+      TRY_ASSIGN((publisher ? with : without),
+                 RunBeside(options, synchronous, publisher ? Beside::kPublisher : Beside::kNothing, 0));
     }
-    ratios.push_back(rates[1] / rates[0]);
-    pairs.push_back({{"without", rates[0]}, {"with", rates[1]}, {"ratio", rates[1] / rates[0]}});
+    TRY_ASSIGN(CommitRate counting, RunBeside(options, synchronous, Beside::kCounting, with.cpu));
+    ratios.push_back(with.rate / without.rate);
+    counting_ratios.push_back(counting.rate / without.rate);
+    pairs.push_back({{"without", without.rate},
+                     {"with", with.rate},
+                     {"ratio", ratios.back()},
+                     {"publisher_cores", with.cpu},
+                     {"counting", counting.rate},
+                     {"counting_ratio", counting_ratios.back()}});
   }
-  return nlohmann::json{{"synchronous", synchronous}, {"pairs", pairs}, {"ratio_median", Quantile(ratios, 0.5)}};
+  return nlohmann::json{{"synchronous", synchronous},
+                        {"pairs", pairs},
+                        {"ratio_median", Quantile(ratios, 0.5)},
+                        {"counting_ratio_median", Quantile(counting_ratios, 0.5)}};
 }
 
 // How fast a new replica takes over a log that is already there.
@@ -199,13 +241,19 @@ void PrintTable(const nlohmann::json& report) {
   std::fprintf(stderr, "\n%-40s", "");
   for (const nlohmann::json& bus : buses) std::fprintf(stderr, "  %26s", bus.value("bus", "").c_str());
   std::fprintf(stderr, "\n");
-  const std::vector<std::pair<std::string, std::string>> rows = {
-      {"latency_100", "p50_ms"},           {"latency_100", "p99_ms"},
-      {"latency_1000", "p50_ms"},          {"latency_1000", "p99_ms"},
-      {"latency_10000", "p50_ms"},         {"latency_10000", "p99_ms"},
-      {"latency_10000", "drain_ms"},       {"sustained", "rate"},
-      {"sustained", "drain_ms"},           {"catchup", "mib_per_s"},
-      {"overhead_normal", "ratio_median"}, {"overhead_full", "ratio_median"}};
+  const std::vector<std::pair<std::string, std::string>> rows = {{"latency_100", "p50_ms"},
+                                                                 {"latency_100", "p99_ms"},
+                                                                 {"latency_1000", "p50_ms"},
+                                                                 {"latency_1000", "p99_ms"},
+                                                                 {"latency_10000", "p50_ms"},
+                                                                 {"latency_10000", "p99_ms"},
+                                                                 {"latency_10000", "drain_ms"},
+                                                                 {"sustained", "rate"},
+                                                                 {"sustained", "drain_ms"},
+                                                                 {"catchup", "mib_per_s"},
+                                                                 {"overhead_normal", "ratio_median"},
+                                                                 {"overhead_full", "ratio_median"},
+                                                                 {"overhead_full", "counting_ratio_median"}};
   for (const auto& [scenario, value] : rows) {
     if (!std::any_of(buses.begin(), buses.end(), [&](const auto& bus) { return bus.contains(scenario); })) continue;
     std::fprintf(stderr, "%-40s", (scenario + " " + value).c_str());

@@ -55,6 +55,22 @@ Result<std::unique_ptr<BenchChild>> BenchChild::Start(const std::vector<std::str
   return std::unique_ptr<BenchChild>(new BenchChild(pid));  // private constructor
 }
 
+Result<std::unique_ptr<BenchChild>> BenchChild::StartCounting(double share) {
+  const auto busy = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::milliseconds(1) * share);
+  pid_t pid = ::fork();
+  if (pid < 0) return ErrnoError(errno, "fork");
+  if (pid == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    ::signal(SIGTERM, SIG_DFL);
+    while (true) {
+      const BenchClock::time_point until = BenchClock::now() + busy;
+      while (BenchClock::now() < until) continue;
+      Pause(std::chrono::milliseconds(1) - busy);
+    }
+  }
+  return std::unique_ptr<BenchChild>(new BenchChild(pid));  // private constructor
+}
+
 BenchChild::~BenchChild() { Stop(); }
 
 void BenchChild::Stop() {
@@ -62,6 +78,11 @@ void BenchChild::Stop() {
   ::kill(pid_, SIGTERM);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
+}
+
+bool BenchChild::running() {
+  if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = -1;
+  return pid_ > 0;
 }
 
 BenchChild::Memory BenchChild::memory() const {

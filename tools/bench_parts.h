@@ -38,10 +38,14 @@ class BenchChild {
  public:
   // Errors: kIo. Standard output and error go to `log`.
   static Result<std::unique_ptr<BenchChild>> Start(const std::vector<std::string>& argv, const std::string& log);
+  // A process that only counts, each millisecond for `share` of it (0 to 1).
+  static Result<std::unique_ptr<BenchChild>> StartCounting(double share);
   ~BenchChild();
   BenchChild(const BenchChild&) = delete;
   BenchChild& operator=(const BenchChild&) = delete;
   void Stop();
+  // False once it has ended by itself.
+  bool running();
   // Peak resident set in KiB: all of it, and the anonymous part (without mapped files).
   struct Memory {
     long peak_kib = 0;
