@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <random>
 
 #include "ltx/base/bytes.h"
@@ -178,6 +179,30 @@ TEST_F(FeedImageTest, NoticesAnImageThatWasChangedUnderIt) {
   ASSERT_TRUE(WriteFileAtomically(path, AsBytes(damaged)).ok());
   Open();
   EXPECT_TRUE(image_->damaged());
+}
+
+// Only what a commit changes in a page is summed up; all the same damage anywhere in that page is found by it.
+TEST_F(FeedImageTest, RefusesTheNextCommitOfAPageThatWasChangedUnderIt) {
+  Open();
+  ASSERT_TRUE(Make("abc", Txid(1)).ok());
+  const std::string whole = bytes_;
+  std::string page = Filled('b');
+  page[100] = 'B';
+  bytes_.replace(kPageBytes, kPageBytes, page);
+  for (size_t damaged : {size_t{0}, size_t{99}, size_t{100}, size_t{101}, size_t{kPageBytes - 1}}) {
+    std::fstream file(dir_ / "feed/image", std::ios::in | std::ios::out | std::ios::binary);
+    auto flip = [&file, &whole, damaged](char bit) {
+      file.seekp(static_cast<std::streamoff>(kPageBytes + damaged));
+      file.put(static_cast<char>(whole[kPageBytes + damaged] ^ bit)).flush();
+    };
+    for (bool is_damaged : {true, false}) {
+      flip(is_damaged ? 1 : 0);
+      ASSERT_TRUE(image_->BeginCommit(3).ok());
+      ASSERT_TRUE(image_->AddPage(Pgno(2), AsBytes(page)).ok());
+      EXPECT_EQ(image_->ProveCommit({Txid(2), SumOf(bytes_)}).ok(), !is_damaged) << damaged;
+      image_->AbortCommit();
+    }
+  }
 }
 
 TEST_F(FeedImageTest, BelongsToOneFeedAtATime) {
