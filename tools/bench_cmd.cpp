@@ -185,8 +185,8 @@ Result<nlohmann::json> Overhead(const BenchOptions& options, const std::string& 
   }
   return nlohmann::json{{"synchronous", synchronous},
                         {"pairs", pairs},
-                        {"ratio_median", Quantile(ratios, 0.5)},
-                        {"counting_ratio_median", Quantile(counting_ratios, 0.5)}};
+                        {"ratio_median", Median(ratios)},
+                        {"counting_ratio_median", Median(counting_ratios)}};
 }
 
 // How fast a new replica takes over a log that is already there.

@@ -271,4 +271,11 @@ double Quantile(std::vector<double> values, double quantile) {
   return values[index];
 }
 
+double Median(const std::vector<double>& values) {
+  if (values.size() % 2 != 0 || values.empty()) return Quantile(values, 0.5);
+  std::vector<double> sorted = values;
+  std::sort(sorted.begin(), sorted.end());
+  return (sorted[sorted.size() / 2 - 1] + sorted[sorted.size() / 2]) / 2;
+}
+
 }  // namespace runnel::tools

@@ -102,5 +102,7 @@ class BenchReader {
 
 // Sorted copy's quantile.
 double Quantile(std::vector<double> values, double quantile);
+// Of few values: the middle one, or the mean of the two in the middle.
+double Median(const std::vector<double>& values);
 
 }  // namespace runnel::tools

@@ -224,7 +224,7 @@ struct Contender {
 double MedianSeconds(const Contender& contender) {
   std::vector<double> seconds;
   for (const Timed& run : contender.runs) seconds.push_back(run.seconds);
-  return Quantile(std::move(seconds), 0.5);
+  return Median(seconds);
 }
 
 // `mib` of what it makes, or else reads.
