@@ -16,6 +16,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "bus/url.h"
 #include "ltx/base/time.h"
 #include "tools/bench_feed.h"
 #include "tools/bench_parts.h"
@@ -124,38 +125,40 @@ Result<nlohmann::json> Latency(const BenchOptions& options, double rate, const s
   return result;
 }
 
-enum class Beside { kNothing, kPublisher, kCounting };
+// What an application that does nothing but commit runs beside.
+struct Company {
+  bool publisher = false;
+  double counting = 0;  // in cores, what two processes that only count use together
+};
 
 struct CommitRate {
   double rate = 0;  // commits a second
   double cpu = 0;   // of the publisher, in cores
 };
 
-// Of an application that does nothing but commit. `counting`: in cores, what two processes that only count use
-// together.
-Result<CommitRate> RunBeside(const BenchOptions& options, const std::string& synchronous, Beside beside,
-                             double counting) {
-  static int runs = 0;
+Result<CommitRate> RunBeside(const Company& company, const BenchOptions& options, const std::string& synchronous,
+                             int pair) {
   Rig rig;
-  rig.bus = BusFor(options, rig, "overhead" + synchronous + std::to_string(++runs));
+  rig.bus = BusFor(options, rig, "overhead" + synchronous + std::to_string(pair));
   TRY_ASSIGN(std::unique_ptr<BenchWriter> writer, BenchWriter::Open(rig.source, synchronous));
   TRY(writer->Fill(1000, 100, 1000));
-  if (beside == Beside::kPublisher) TRY(Attach(rig, false));
+  if (company.publisher) TRY(Attach(rig, false));
   std::unique_ptr<BenchChild> counters[2];
-  for (std::unique_ptr<BenchChild>& counter : counters) {
-    if (beside != Beside::kCounting) break;
-    TRY_ASSIGN(counter, BenchChild::StartCounting(std::min(counting / 2, 1.0)));
+  if (company.counting > 0) {
+    for (std::unique_ptr<BenchChild>& counter : counters) {
+      TRY_ASSIGN(counter, BenchChild::StartCounting(std::min(company.counting / 2, 1.0)));
+    }
   }
   TRY(writer->Run(0, milliseconds(1500)));  // the WAL finds its size, the publisher its place
-  const size_t before = writer->committed_at().size();
-  const double cpu_before = beside == Beside::kPublisher ? rig.publisher->cpu_seconds() : 0;
+  auto publisher_cpu = [&rig] { return rig.publisher != nullptr ? rig.publisher->cpu_seconds() : 0; };
+  const size_t commits_before = writer->committed_at().size();
+  const double cpu_before = publisher_cpu();
   TRY(writer->Run(0, seconds(options.time_s)));
-  const double cpu = beside == Beside::kPublisher ? rig.publisher->cpu_seconds() - cpu_before : 0;
-  if (beside == Beside::kPublisher && !rig.publisher->running()) {
-    return Error(Errc::kUnavailable,
-                 "the publisher of " + rig.bus + " ended: is it a bus's URL with a name behind it?");
+  const double cpu = publisher_cpu() - cpu_before;
+  if (company.publisher && !rig.publisher->running()) {
+    return Error(Errc::kUnavailable, "the publisher ended while the application was measured");
   }
-  const auto commits = static_cast<double>(writer->committed_at().size() - before);
+  const auto commits = static_cast<double>(writer->committed_at().size() - commits_before);
   return CommitRate{commits / options.time_s, cpu / options.time_s};
 }
 
@@ -167,19 +170,17 @@ Result<nlohmann::json> Overhead(const BenchOptions& options, const std::string& 
   std::vector<double> counting_ratios;
   nlohmann::json pairs = nlohmann::json::array();
   for (int pair = 0; pair < options.pairs; ++pair) {
-    CommitRate without;
-    CommitRate with;
-    for (bool publisher : {pair % 2 == 1, pair % 2 == 0}) {
-      TRY_ASSIGN((publisher ? with : without),
-                 RunBeside(options, synchronous, publisher ? Beside::kPublisher : Beside::kNothing, 0));
+    CommitRate rates[2];
+    for (int with : {pair % 2, 1 - pair % 2}) {
+      TRY_ASSIGN(rates[with], RunBeside({.publisher = with == 1}, options, synchronous, pair));
     }
-    TRY_ASSIGN(CommitRate counting, RunBeside(options, synchronous, Beside::kCounting, with.cpu));
-    ratios.push_back(with.rate / without.rate);
-    counting_ratios.push_back(counting.rate / without.rate);
-    pairs.push_back({{"without", without.rate},
-                     {"with", with.rate},
+    TRY_ASSIGN(CommitRate counting, RunBeside({.counting = rates[1].cpu}, options, synchronous, pair));
+    ratios.push_back(rates[1].rate / rates[0].rate);
+    counting_ratios.push_back(counting.rate / rates[0].rate);
+    pairs.push_back({{"without", rates[0].rate},
+                     {"with", rates[1].rate},
                      {"ratio", ratios.back()},
-                     {"publisher_cores", with.cpu},
+                     {"publisher_cores", rates[1].cpu},
                      {"counting", counting.rate},
                      {"counting_ratio", counting_ratios.back()}});
   }
@@ -270,6 +271,10 @@ void PrintTable(const nlohmann::json& report) {
 }
 
 int Bench(const BenchOptions& given) {
+  for (const std::string& bus : given.buses) {
+    if (bus == "file") continue;
+    if (Result<bus::Url> url = bus::ParseUrl(bus); !url.ok()) return Fail(url.error());
+  }
   BenchOptions options = given;
   using Scenario = std::pair<std::string, std::function<Result<nlohmann::json>()>>;
   std::vector<Scenario> scenarios = {
