@@ -64,13 +64,9 @@ Checksum PageChecksum(Pgno pgno, Bytes page) {
   return Checksum(Checksum::kFlag | crc.value());
 }
 
-PageChange::PageChange(PageSize page_size) : shifts_(page_size.raw() / kStepBytes) {
-  const uint64_t step = PowerOfX(kStepBytes * 8);
-  uint64_t shift = kOne;
-  for (uint64_t& each : shifts_) {
-    each = shift;
-    shift = Multiply(shift, step);
-  }
+PageChange::PageChange(PageSize page_size) {
+  behind_.reserve(page_size.raw() / kStepBytes);
+  for (size_t bytes = 0; bytes < page_size.raw(); bytes += kStepBytes) behind_.emplace_back(bytes);
 }
 
 Checksum PageChange::Of(Bytes before, Bytes after, size_t begin, size_t end) const {
@@ -91,7 +87,8 @@ Checksum PageChange::Of(Bytes before, Bytes after, size_t begin, size_t end) con
     }
     crc = crc64_iso_refl(crc, piece, size);
   }
-  return Checksum(Checksum::kFlag | Multiply(shifts_[(before.size() - end) / kStepBytes], ~crc));
+  const Crc64Joiner& behind = behind_[(before.size() - end) / kStepBytes];
+  return Checksum(Checksum::kFlag | behind.Join(~crc, 0));  // all that is behind it is equal, and its sum 0
 }
 
 }  // namespace runnel::ltx

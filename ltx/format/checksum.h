@@ -48,7 +48,7 @@ class PageChange {
   Checksum Of(Bytes before, Bytes after, size_t begin, size_t end) const;
 
  private:
-  std::vector<uint64_t> shifts_;  // [i]: x to the power of the bits in i steps
+  std::vector<Crc64Joiner> behind_;  // [i]: with i steps behind the difference
 };
 
 }  // namespace runnel::ltx

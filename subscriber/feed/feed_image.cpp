@@ -74,8 +74,7 @@ Status FeedImage::OpenFiles() {
   image_file_ = std::make_unique<File>(std::move(image));
   redo_file_ = std::make_unique<File>(std::move(redo));
   if (empty()) return Ok();
-  page_size_ = state().page_size.raw();
-  page_change_.emplace(state().page_size);
+  SetPageSize(state().page_size);
   page_count_ = state().page_count;
   position_ = state().position;
   TRY(MapImage(page_count_));
@@ -120,6 +119,11 @@ Status FeedImage::Prove() {
   }
   damaged_ = damaged_ || checksum != position_.checksum;
   return Ok();
+}
+
+void FeedImage::SetPageSize(PageSize page_size) {
+  page_size_ = page_size.raw();
+  page_change_.emplace(page_size);
 }
 
 Status FeedImage::MapImage(uint32_t page_count) {
@@ -174,8 +178,7 @@ Status FeedImage::StartImage(PageSize page_size, uint32_t page_count) {
   image_mapped_ = redo_slots_ = 0;
   TRY(image_file_->Truncate(0));
   TRY(redo_file_->Truncate(0));
-  page_size_ = page_size.raw();
-  page_change_.emplace(page_size);
+  SetPageSize(page_size);
   page_count_ = page_count;
   image_checksum_ = Checksum::Empty();
   damaged_ = false;

@@ -101,6 +101,7 @@ class FeedImage : public sqlite::PageSource {
   Status OpenFiles();
   Status Redo();
   Status Prove();
+  void SetPageSize(PageSize page_size);
   Status MapImage(uint32_t page_count);
   Status GrowRedo(uint64_t slots);
   enum class Part { kWhole, kDifference };
