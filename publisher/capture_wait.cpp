@@ -120,8 +120,8 @@ void Capture::Wait(Clock::time_point latest) {
   SleepArmed(now, latest);
 }
 
-// The faster the writer, the more there is in a message and the more it costs to interrupt it. Only up to the instant
-// at which the writer may checkpoint.
+// The faster the writer, the more there is in a message and the more it costs to interrupt it. Only until shortly
+// before the writer may checkpoint.
 nanoseconds Capture::HotRest() const {
   const nanoseconds commit_time = std::max<nanoseconds>(commit_time_, kWholeRest);
   const nanoseconds rest = options_.hot_rest_max * kWholeRest.count() / commit_time.count();

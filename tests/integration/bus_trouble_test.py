@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from harness import log, run, until  # noqa: E402
+from harness import log, row_count, run, until  # noqa: E402
 from nats_raw import RawNats  # noqa: E402
 
 
@@ -95,7 +95,7 @@ def stopped_server(world, server, away):
     publisher.await_publishing(60)
     assert writer.wait(60) == 0
     position = world.assert_equal(source, publisher, subscriber)
-    rows = sqlite3.connect(source).execute("SELECT count(*) FROM t").fetchone()[0]
+    rows = row_count(source)
     status = publisher.status()
     assert status["deltas"] == 0 and status["snapshots"] == 1, status
     log(f"server away for {away} s: {rows} rows, position {position}, no snapshot and no delta needed")

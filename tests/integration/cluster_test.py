@@ -3,12 +3,11 @@ under load, comes back, and another one is stopped and started. Nothing is misse
 anything. Arguments: debian or newer, rounds (1); in full: debian 4, newer 4."""
 import os
 import signal
-import sqlite3
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from harness import NatsCluster, log, peer, run, until  # noqa: E402
+from harness import NatsCluster, log, peer, row_count, run, until  # noqa: E402
 from nats_raw import RawNats  # noqa: E402
 
 
@@ -69,7 +68,7 @@ def main(world):
         log(f"server {leader + 1} of 3 killed under load: the log went on after {took:.1f} s")
     assert writer.stop() == 0
     position = world.assert_equal(source, publisher, subscriber, seconds=120)
-    rows = sqlite3.connect(source).execute("SELECT count(*) FROM t").fetchone()[0]
+    rows = row_count(source)
     status = publisher.status()
     assert status["snapshots"] == 1 and status["deltas"] == 0, status
     assert subscriber.status()["forks"] == 0, subscriber.status()
