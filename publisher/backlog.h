@@ -24,7 +24,7 @@ class Backlog {
   static Result<std::unique_ptr<Backlog>> Open(const std::string& directory, uint64_t bytes_max);
 
   bool empty() const { return log_ == nullptr; }
-  uint64_t bytes() const;
+  uint64_t bytes() const;  // of its files
   bool full() const { return bytes() >= bytes_max_; }
   // Where it ends; an empty head when empty.
   Result<LogHead> Head();
