@@ -130,8 +130,11 @@ class Capture {
   Status SyncWal() { return locks_->SyncWal(); }
 
   bool hot() const { return hot_; }
-  // The WAL of a hot writer is to be let go behind its own checkpoint: what is committed had better be released soon.
-  bool finish_awaited() const { return finish_line_.awaited(); }
+  // The WAL of a hot writer is to be let go behind its own checkpoint, which is expected within that time: what is
+  // committed had better be released by then.
+  bool finish_awaited(std::chrono::nanoseconds within) const {
+    return finish_line_.awaited() && frame_time_ * finish_line_.frames_left() <= within;
+  }
   // Of the last Step.
   uint32_t wal_frames() const { return seen_frame_; }
   uint32_t backfill_frames() const { return seen_backfill_; }

@@ -34,6 +34,9 @@ constexpr milliseconds kWriteLockPatience{100};
 constexpr microseconds kWriteLockRetry{15};
 constexpr microseconds kForcedBusyRetry{100};
 
+// Down at once, up slowly: a pause or a checkpoint does not make a writer slow.
+void Follow(nanoseconds& time, nanoseconds seen) { time = time.count() == 0 ? seen : std::min(seen, time + time / 8); }
+
 uint64_t MicrosecondsSince(Clock::time_point start) {
   return static_cast<uint64_t>(std::chrono::duration_cast<microseconds>(Clock::now() - start).count());
 }
@@ -120,9 +123,8 @@ void Capture::NotePace(const WalIndexHeader& header, bool same_wal, Clock::time_
   const nanoseconds commit_time = since / commits;
   const bool fast = commit_time < kFastCommit;
   fast_turns_ = fast ? std::min(fast_turns_ + 1, kFastTurnsMax) : std::max(fast_turns_ - 4, 0);
-  // Down at once, up slowly: a pause or a checkpoint does not make a writer slow.
-  commit_time_ = commit_time_.count() == 0 ? commit_time : std::min(commit_time, commit_time_ + commit_time_ / 8);
-  if (same_wal && header.max_frame > seen_frame_) frame_time_ = since / (header.max_frame - seen_frame_);
+  Follow(commit_time_, commit_time);
+  if (same_wal && header.max_frame > seen_frame_) Follow(frame_time_, since / (header.max_frame - seen_frame_));
 }
 
 bool Capture::ReleasedAll(const WalIndexHeader& header) const {

@@ -27,7 +27,7 @@ constexpr microseconds kCheckpointPoll{30};
 constexpr microseconds kReleasePoll{10};
 constexpr microseconds kFinishSpin{300};
 // The last rest before it ends so early that what is read, sent and copied then is done before that checkpoint is.
-constexpr microseconds kReadyBefore{500};
+constexpr microseconds kReadyBefore{1500};
 constexpr microseconds kReadyPoll{100};
 constexpr nanoseconds kWholeRest{80000};  // a commit; half the rest beside a writer that takes twice as long
 constexpr microseconds kShieldPoll{100};

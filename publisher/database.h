@@ -108,6 +108,7 @@ class DatabasePublisher {
   Result<bool> ReferToArchive(const bus::LogInfo& info, const ArchivedImage& archived);
 
   // what is in flight is kept twice (database_journal.cpp)
+  bool FinishNear() const;
   bool WalWaitsForBus() const;
   bool JournalCovers() const;
   void StepJournal();

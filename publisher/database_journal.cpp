@@ -2,7 +2,8 @@
 // holds the only copy of it can never be reset. So from a mark on everything that is sent is also written to the
 // backlog. Once all that was sent before has been acknowledged, the backlog holds whatever the log may lack: what is
 // written there counts as released microseconds after its commit, and SQLite may start the WAL over between two
-// commits. Then the copying ends, and the backlog goes as soon as the log has acknowledged all of it.
+// commits. Then the copying ends, and the backlog goes as soon as the log has acknowledged all of it. Beside a hot
+// writer that is so once a WAL, shortly before the writer's own checkpoint.
 //
 //   I1  Released is what the log has acknowledged, or what the journal has written while it continues that without a
 //       hole (journal_first_).
@@ -27,12 +28,21 @@ using std::chrono::steady_clock;
 // Copied at most before it is cleared and begun again: it is there for what is in flight, not to keep a history.
 constexpr uint64_t kJournalBytesMax = 64 << 20;
 constexpr uint32_t kWalShort = 200;  // frames
+// A hot writer's checkpoint is prepared for from then on: what was sent before is acknowledged by then, unless so many
+// messages are on their way that the bus takes longer.
+constexpr milliseconds kFinishLead{10};
+constexpr uint64_t kPromptInflightMax = 2;  // messages, one about every 4 ms
 constexpr milliseconds kJournalRetry{1000};
 constexpr milliseconds kJournalQuiet{1000};
 constexpr milliseconds kJournalUnneeded{200};  // a writer's pause is no reason to begin anew
 constexpr milliseconds kJournalFlush{5000};
 
 }  // namespace
+
+bool DatabasePublisher::FinishNear() const {
+  const bool prompt = sender_->inflight_messages() <= kPromptInflightMax;
+  return capture_->finish_awaited(prompt ? kFinishLead : std::chrono::nanoseconds::max());
+}
 
 bool DatabasePublisher::WalWaitsForBus() const {
   const uint64_t frame_bytes = sqlite::kFrameHeaderBytes + capture_->page_size().raw();
@@ -41,7 +51,7 @@ bool DatabasePublisher::WalWaitsForBus() const {
                        .checkpoint_frames = config_.capture.checkpoint_frames,
                        .limit_frames = config_.capture.wal_limit_bytes / frame_bytes,
                        .hot = capture_->hot(),
-                       .finish_awaited = capture_->finish_awaited()});
+                       .finish_awaited = FinishNear()});
 }
 
 // Once a turn, while leading.
@@ -54,9 +64,11 @@ void DatabasePublisher::StepJournal() {
   }
   // When all is quiet the next commit can start the WAL over without our help.
   const bool quiet = ledger_->inflight_commits() == 0 && now - sent_at_ >= kJournalQuiet;
-  // Begun again while the WAL is short, so that it is there when the WAL can be let go.
-  const bool early = stats_.backlog_bytes >= kJournalBytesMax / 4 && capture_->wal_frames() < kWalShort;
-  if (WalWaitsForBus()) journal_needed_at_ = now;
+  const bool needed = WalWaitsForBus();
+  if (needed) journal_needed_at_ = now;
+  // While the WAL is short: begun again, so that it is there when the WAL can be let go, or over for this round.
+  const bool over = !needed && capture_->finish_awaited(std::chrono::nanoseconds::max());
+  const bool early = capture_->wal_frames() < kWalShort && (over || stats_.backlog_bytes >= kJournalBytesMax / 4);
   const bool unneeded = now - journal_needed_at_ >= kJournalUnneeded;
   const bool done = quiet || unneeded || early || stats_.backlog_bytes >= kJournalBytesMax;
   if (sender_->copying() && done) sender_->CopyTo(nullptr);

@@ -33,7 +33,7 @@ class FinishLine {
   uint64_t given_up() const { return times_given_up_; }
 
  private:
-  static constexpr uint32_t kNearFrames = 4;
+  static constexpr uint32_t kNearFrames = 16;
 
   bool syncing_ = false;
   bool given_up_ = false;

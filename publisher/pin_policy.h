@@ -40,7 +40,7 @@ struct JournalFacts {
   std::optional<uint32_t> checkpoint_frames = {};  // as configured; nullopt: the application checkpoints
   uint64_t limit_frames = 0;                       // wal-limit
   bool hot = false;
-  bool finish_awaited = false;
+  bool finish_awaited = false;  // soon
 };
 
 // The WAL grows because commits are in flight to the bus whenever it could be reset: copying them elsewhere lets it
