@@ -49,7 +49,7 @@ void TransactionPool::FreeSeat() {
 
 TransactionPool::Member* TransactionPool::PickToRestLocked() {
   Member* picked = nullptr;
-  const auto behind = [this](const Entry& entry) { return std::pair(entry.state == State::kReady, entry.used_at); };
+  const auto behind = [](const Entry& entry) { return std::pair(entry.state == State::kReady, entry.used_at); };
   for (const auto& [member, entry] : members_) {
     if (!entry.may_hold || entry.state == State::kInHand) continue;
     if (picked == nullptr || behind(entry) < behind(members_[picked])) picked = member;
