@@ -96,6 +96,8 @@ class DatabasePublisher {
   Result<bool> EnsureTable(const LogHead& head, std::stop_token stop);
   Result<std::optional<bus::StreamSeq>> ReadArchivedTable(ltx::PageTable& table, uint32_t& change_counter,
                                                           const LogHead& head, std::stop_token stop);
+  std::string DraftTablePath() const;
+  Status UseDraftTable(std::unique_ptr<ltx::PageTable> table);
 
   Status PublishSnapshot(const LogHead& head, const bus::Lineage& lineage, Txid txid, std::stop_token stop);
   Status Lead(const LogHead& head, std::stop_token stop);

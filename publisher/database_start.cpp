@@ -135,14 +135,16 @@ Status DatabasePublisher::StartWith(const StartPlan& plan, const LogHead& head, 
   return Ok();
 }
 
-// No page table: only an image that is exactly the log's may go on with it.
+// No page table, or one that does not lead to the log's head: only an image that is exactly the log's may go on with
+// it. Until that is known, what is beside the database stays as it is: it may belong to another log.
 Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
   TRY_ASSIGN(ImagePin image, capture_->PinImage());
   PageSize page_size = capture_->page_size();
-  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(state_dir_ + "/pages", page_size));
+  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(DraftTablePath(), page_size));
   TRY(table->Reserve(Pgno(std::max(image.page_count, uint32_t{1}))));
   std::vector<std::byte> page(page_size.raw());
   Checksum sum = Checksum::Empty();
+  uint32_t counter = 0;
   for (uint32_t raw = 1; raw <= image.page_count; ++raw) {
     Pgno pgno(raw);
     if (pgno == LockPage(page_size)) continue;
@@ -150,9 +152,10 @@ Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
     Checksum checksum = ltx::PageChecksum(pgno, page);
     table->Set(pgno, checksum, head.position.txid);
     sum = sum.Toggle(checksum);
-    if (raw == 1) change_counter_ = sqlite::ChangeCounterOf(page);
+    if (raw == 1) counter = sqlite::ChangeCounterOf(page);
   }
   if (sum != head.position.checksum) {
+    TRY(RemoveFile(DraftTablePath()));
     return Error(Errc::kRefused,
                  config_.path + ": the log is at " + ToString(head.position) + ", this database's checksum is " +
                      ToString(sum) +
@@ -160,9 +163,10 @@ Status DatabasePublisher::Adopt(const LogHead& head, std::stop_token stop) {
                      "say so with --new-lineage");
   }
   table->SetPosition(head.position, image.page_count);
+  StoreOwner(*table, {head.lineage, head.epoch.raw(), head.position.txid.raw(), image.at, inode_, counter});
+  TRY(UseDraftTable(std::move(table)));
   lineage_ = head.lineage;
-  StoreOwner(*table, {lineage_, head.epoch.raw(), head.position.txid.raw(), image.at, inode_, change_counter_});
-  ledger_ = std::make_unique<PageLedger>(std::move(table));
+  change_counter_ = counter;
   TRY(backlog_->Clear());
   Log(Level::kInfo, "log_adopted", {{"db", config_.name}, {"position", ToString(head.position)}});
   return Lead(head, stop);

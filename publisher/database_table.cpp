@@ -182,8 +182,7 @@ Result<bool> DatabasePublisher::EnsureTable(const LogHead& head, std::stop_token
   if (damaged.position() == head.position && damaged.Verify()) return true;
   Log(Level::kWarn, "page_table_damaged",
       {{"db", config_.name}, {"position", ToString(damaged.position())}, {"log_position", ToString(head.position)}});
-  const std::string path = state_dir_ + "/pages.rebuilt";
-  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(path, capture_->page_size()));
+  TRY_ASSIGN(std::unique_ptr<ltx::PageTable> table, ltx::PageTable::Create(DraftTablePath(), capture_->page_size()));
   TableMover mover(*table, state_dir_ + "/roll-forward");
   uint32_t archived_counter = 0;
   auto read = [&]() -> Status {
@@ -201,18 +200,27 @@ Result<bool> DatabasePublisher::EnsureTable(const LogHead& head, std::stop_token
   Status rebuilt = read();
   if (!rebuilt.ok() && !LeadsNowhere(rebuilt)) return rebuilt.error();
   if (!rebuilt.ok() || table->position() != head.position || !table->Verify()) {
-    TRY(RemoveFile(path));
+    TRY(RemoveFile(DraftTablePath()));
     return false;
   }
   TableOwner owner = LoadOwner(ledger_->table());
   owner.change_counter = std::max({owner.change_counter, archived_counter, mover.change_counter()});
   StoreOwner(*table, owner);
-  TRY(table->Sync());
-  TRY(RenameFile(path, state_dir_ + "/pages"));
-  taken_txid_ = std::max(taken_txid_, ledger_->table().position().txid);
-  ledger_ = std::make_unique<PageLedger>(std::move(table));
+  const Txid taken = ledger_->table().position().txid;
+  TRY(UseDraftTable(std::move(table)));
+  taken_txid_ = std::max(taken_txid_, taken);
   Log(Level::kWarn, "page_table_rebuilt", {{"db", config_.name}, {"position", ToString(head.position)}});
   return true;
+}
+
+// A table that is made anew takes the old one's place only when it is whole.
+std::string DatabasePublisher::DraftTablePath() const { return state_dir_ + "/pages.rebuilt"; }
+
+Status DatabasePublisher::UseDraftTable(std::unique_ptr<ltx::PageTable> table) {
+  TRY(table->Sync());
+  TRY(RenameFile(DraftTablePath(), state_dir_ + "/pages"));
+  ledger_ = std::make_unique<PageLedger>(std::move(table));
+  return Ok();
 }
 
 }  // namespace runnel::publisher

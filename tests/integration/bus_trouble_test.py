@@ -207,6 +207,16 @@ def duplicated(world):
         f"{status['snapshots'] - 1} snapshots")
 
 
+def page_tables(source):
+    """What lies beside a database to say which pages were published: name -> bytes."""
+    tables = {}
+    for name in os.listdir(source + "-runnel"):
+        if name.startswith("pages"):
+            with open(os.path.join(source + "-runnel", name), "rb") as f:
+                tables[name] = f.read()
+    return tables
+
+
 def second_publisher(world, bus):
     """A copy of the database is published into the same log."""
     source = world.create("one.db")
@@ -227,6 +237,7 @@ def second_publisher(world, bus):
     second = world.publisher(copy, bus)
     assert second.wait(30) == 3, second.text()
     assert "--new-lineage" in second.text(), second.text()
+    assert page_tables(copy) == {}, "no table of an image that is not the log's"
     app.execute("INSERT INTO t(a) VALUES(2)")
     world.assert_equal(source, publisher, subscriber)
     log("another database's publisher is refused with exit code 3")
@@ -250,8 +261,11 @@ def second_publisher(world, bus):
     log("an exact copy takes over; the first publisher ends with exit code 5")
 
     # The old primary comes back: its own commit makes it another database.
+    tables = page_tables(source)
+    assert tables, "the old primary has a page table"
     back = world.publisher(source, bus)
     assert back.wait(30) == 3, back.text()
+    assert page_tables(source) == tables, "a refusal leaves the page table as it was"
     # On purpose it may replace the history; replicas follow it.
     exact.stop()
     back = world.publisher(source, bus, "--new-lineage")
