@@ -1,15 +1,19 @@
 #include "ltx/base/config_tree.h"
 
 #include <cstddef>
+#include <sstream>
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 namespace runnel::config_detail {
 namespace {
 
-// Aliases may multiply a small file into a huge tree; nesting may exhaust the stack. No real configuration comes near.
+// Aliases and variables may multiply a small file into a huge tree; nesting may exhaust the stack. No real
+// configuration comes near.
 constexpr size_t kValuesMax = 100000;
+constexpr size_t kTextBytesMax = 16 << 20;  // of values and of their places
 constexpr int kDepthMax = 16;
 
 class TreeBuilder {
@@ -23,6 +27,7 @@ class TreeBuilder {
     value.line = node.Mark().line + 1;
     value.path = std::move(path);
     if (++values_ > kValuesMax) return Refuse(value.line, "more than 100000 values");
+    TRY(Take(value.path.size(), value.line));
     if (depth > kDepthMax) return Refuse(value.line, "nested too deeply");
     switch (node.Type()) {
       case YAML::NodeType::Undefined:
@@ -39,9 +44,15 @@ class TreeBuilder {
     return Error(Errc::kInvalid, Place(name_, line) + std::string(what));
   }
 
+  Status Take(size_t text_bytes, int line) {
+    text_bytes_ += text_bytes;
+    return text_bytes_ <= kTextBytesMax ? Ok() : Status(Refuse(line, "more than 16 MiB of text"));
+  }
+
   Status BuildScalar(const YAML::Node& node, Value& value) {
     value.kind = Value::Kind::kScalar;
     std::string_view rest = node.Scalar();
+    TRY(Take(rest.size(), value.line));
     for (;;) {
       size_t dollar = rest.find("${");
       if (dollar == std::string_view::npos) break;
@@ -59,6 +70,7 @@ class TreeBuilder {
       if (!text) {
         return Refuse(value.line, fmt::format("{}: environment variable {} is not set", value.path, variable));
       }
+      TRY(Take(text->size(), value.line));
       value.scalar += rest.substr(0, dollar);
       value.scalar += *text;
       value.expanded = true;
@@ -100,17 +112,47 @@ class TreeBuilder {
   const std::string& name_;
   const Config::Environment& environment_;
   size_t values_ = 0;
+  size_t text_bytes_ = 0;
+};
+
+// Sees only where documents begin.
+class DocumentCounter : public YAML::EventHandler {
+ public:
+  int count() const { return count_; }
+  int line() const { return line_; }  // of the newest one
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    ++count_;
+    line_ = mark.line + 1;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  int count_ = 0;
+  int line_ = 0;
 };
 
 }  // namespace
 
 Result<Value> ParseYaml(std::string_view text, const std::string& name, const Config::Environment& environment) {
   try {
-    std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.size() > 1) return Error(Errc::kInvalid, name + ": more than one YAML document");
-    if (documents.empty() || documents[0].IsNull()) return Value{.kind = Value::Kind::kMap};
-    if (!documents[0].IsMap()) return Error(Errc::kInvalid, Place(name, 1) + "expected \"key: value\" lines");
-    return TreeBuilder(name, environment).Build(documents[0], "", 0);
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    DocumentCounter documents;
+    // Not LoadAll: from a comma that belongs to no list, yaml-cpp reads empty documents without end.
+    while (documents.count() < 2 && parser.HandleNextDocument(documents)) continue;
+    if (documents.count() > 1) return Error(Errc::kInvalid, Place(name, documents.line()) + "a second YAML document");
+    const YAML::Node root = YAML::Load(std::string(text));
+    if (!root.IsDefined() || root.IsNull()) return Value{.kind = Value::Kind::kMap};
+    if (!root.IsMap()) return Error(Errc::kInvalid, Place(name, 1) + "expected \"key: value\" lines");
+    return TreeBuilder(name, environment).Build(root, "", 0);
   } catch (const YAML::Exception& error) {
     return Error(Errc::kInvalid, Place(name, error.mark.line + 1) + error.msg);
   } catch (const std::exception& error) {
