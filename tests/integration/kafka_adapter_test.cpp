@@ -33,9 +33,9 @@ TEST_P(KafkaAdapter, FirstMessageIsThereWithin50MsOfConnecting) {
     std::vector<double> all_ms;
     for (int i = 0; i < 9; ++i) {
       const std::string url = broker_->Url(shared->FreshName()) + "?fencing=" + fencing;
-      ASSERT_TRUE(OpenKafka(url)->Create().ok());
+      ASSERT_TRUE(Open(url)->Create().ok());
       const SteadyTime start = steady_clock::now();
-      const std::unique_ptr<Log> log = OpenKafka(url);
+      const std::unique_ptr<Log> log = Open(url);
       const std::unique_ptr<LogWriter> writer = Lead(*log, "marker");
       ASSERT_NE(writer, nullptr);
       const SteadyTime connected = steady_clock::now();
@@ -68,7 +68,7 @@ TEST_P(KafkaAdapter, TransactionalWritersTakeTurnsAndOneAtRestFencesNoSuccessor)
   std::vector<std::unique_ptr<LogWriter>> writers;
   for (size_t i = 0; i < kLogs; ++i) {
     urls.push_back(broker_->Url(shared->FreshName()) + "?fencing=transactional");
-    logs.push_back(OpenKafka(urls.back(), options));
+    logs.push_back(Open(urls.back(), options));
     ASSERT_TRUE(logs.back()->Create().ok());
     writers.push_back(Lead(*logs.back(), "marker"));
     ASSERT_NE(writers.back(), nullptr);
@@ -81,7 +81,7 @@ TEST_P(KafkaAdapter, TransactionalWritersTakeTurnsAndOneAtRestFencesNoSuccessor)
     ASSERT_TRUE(acked.ok()) << acked.error().message();
   }
   for (size_t i = 1; i < kLogs; ++i) AppendAcked(*writers[i], "a", 3, 1);  // so that the first is at rest
-  const std::unique_ptr<Log> elsewhere = OpenKafka(urls[0]);
+  const std::unique_ptr<Log> elsewhere = Open(urls[0]);
   const std::unique_ptr<LogWriter> successor = Lead(*elsewhere, "new");
   ASSERT_NE(successor, nullptr);
   AppendAcked(*successor, "b", 0, 1);
@@ -109,7 +109,7 @@ TEST_P(KafkaAdapter, LogsThatShareClientsLoseAndGetNothingOfEachOther) {
   for (Part& part : parts) {
     urls.push_back(broker_->Url(shared->FreshName()));
     options.client_name = "test " + urls.back();  // as nodes do
-    part.log = OpenKafka(urls.back(), options);
+    part.log = Open(urls.back(), options);
     ASSERT_TRUE(part.log->Create().ok());
     part.writer = Lead(*part.log, "marker");
     ASSERT_NE(part.writer, nullptr);
@@ -128,7 +128,7 @@ TEST_P(KafkaAdapter, LogsThatShareClientsLoseAndGetNothingOfEachOther) {
   // goes on behind it.
   const size_t lost = kLogs - 1;
   const size_t disturbed = kLogs - 2;
-  const std::unique_ptr<Log> elsewhere = OpenKafka(urls[lost]);
+  const std::unique_ptr<Log> elsewhere = Open(urls[lost]);
   const std::unique_ptr<LogWriter> successor = Lead(*elsewhere, "new");
   ASSERT_NE(successor, nullptr);
   ASSERT_TRUE(broker_->Produce("runnel." + urls[disturbed].substr(urls[disturbed].rfind('/') + 1), "litter").ok());
@@ -159,8 +159,8 @@ TEST_P(KafkaAdapter, TwoReadersOfOneTopicInOneProcessSeeTheSame) {
   OpenOptions options;
   options.shared = std::make_shared<Shared>();
   const std::string url = broker_->Url(shared->FreshName());
-  const std::unique_ptr<Log> log = OpenKafka(url, options);
-  const std::unique_ptr<Log> again = OpenKafka(url, options);
+  const std::unique_ptr<Log> log = Open(url, options);
+  const std::unique_ptr<Log> again = Open(url, options);
   ASSERT_TRUE(log->Create().ok());
   const std::unique_ptr<LogWriter> writer = Lead(*log, "marker");
   ASSERT_NE(writer, nullptr);
@@ -181,7 +181,7 @@ TEST_P(KafkaAdapter, TopicThatCannotBeALogIsRefusedWithWhatToChange) {
     EXPECT_TRUE(made.ok()) << made.error().message();
     OpenOptions options;
     options.force = force;
-    return OpenKafka(broker_->Url(name), options)->Create();
+    return Open(broker_->Url(name), options)->Create();
   };
   const Status compacted = create(1, {{"cleanup.policy", "compact"}}, false);
   ASSERT_EQ(compacted.code(), Errc::kRefused);

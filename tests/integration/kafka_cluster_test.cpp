@@ -119,7 +119,7 @@ class KafkaCluster : public ::testing::Test {
     name_ = "app" + std::to_string(++names);
     OpenOptions options;
     options.replicas = 3;
-    log_ = OpenKafka(broker_->Url(name_), options);
+    log_ = Open(broker_->Url(name_), options);
     ASSERT_TRUE(Await([&] { return log_->Create().ok(); }));
   }
   bool running() const { return broker_ != nullptr && !HasFatalFailure(); }
@@ -160,7 +160,7 @@ class LeaderThat : public KafkaCluster, public ::testing::WithParamInterface<Acc
 
 TEST_P(LeaderThat, GoesAwayCostsNoNumberAndNoMoreTimeThanTheClustersOwnElection) {
   if (!running()) return;
-  const std::unique_ptr<Log> readers_log = OpenKafka(broker_->Url(name_));
+  const std::unique_ptr<Log> readers_log = Open(broker_->Url(name_));
   const Result<std::unique_ptr<LogReader>> follower = readers_log->Read(FromEarliest{});
   ASSERT_TRUE(follower.ok()) << follower.error().message();
   Counter counter(*log_);
@@ -237,10 +237,10 @@ TEST_F(KafkaCluster, TailLostInAnUncleanElectionIsAGapForWhoHasReadItAndNoHoleFo
           .ok());
   OpenOptions options;
   const std::string url = broker_->Url(name_);
-  ASSERT_TRUE(Await([&] { return OpenKafka(url, options)->Info().ok(); }));
-  ASSERT_EQ(OpenKafka(url, options)->Create().code(), Errc::kRefused) << "unless it is forced";
+  ASSERT_TRUE(Await([&] { return Open(url, options)->Info().ok(); }));
+  ASSERT_EQ(Open(url, options)->Create().code(), Errc::kRefused) << "unless it is forced";
   options.force = true;
-  log_ = OpenKafka(url, options);
+  log_ = Open(url, options);
   const std::unique_ptr<LogWriter> writer = Lead(*log_, "old");
   ASSERT_NE(writer, nullptr);
   AppendAcked(*writer, "a", 0, 50);

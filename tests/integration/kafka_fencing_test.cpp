@@ -31,7 +31,7 @@ class KafkaFencing : public ::testing::TestWithParam<Case> {
     name_ = shared->FreshName();
     url_ = broker_->Url(name_) + "?fencing=" + GetParam().fencing +
            "&transaction.timeout.ms=" + std::to_string(kTransactionTime.count());
-    log_ = OpenKafka(url_);
+    log_ = Open(url_);
   }
   bool running() const { return broker_ != nullptr; }
   bool transactional() const { return std::string_view(GetParam().fencing) == "transactional"; }

@@ -11,10 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "bus/kafka/kafka_log.h"
-#include "bus/open.h"
-#include "bus/url.h"
-#include "ltx/base/time.h"
+#include "tests/integration/bus_words.h"
 #include "tests/support/child_process.h"
 #include "tests/support/kafka_broker.h"
 #include "tests/support/peers.h"
@@ -25,16 +22,9 @@ namespace runnel::bus {
 
 using runnel::testing::ChildProcess;
 using runnel::testing::KafkaBroker;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using std::chrono::steady_clock;
-
-constexpr seconds kPatience(60);  // only a broken adapter waits this long
 
 // One broker for all tests of the process.
 inline runnel::testing::SharedKafka* const shared = runnel::testing::SharedKafka::Add();
-
-inline SteadyTime Soon() { return steady_clock::now() + kPatience; }
 
 // True once `event` holds; the wait is bounded, not timed.
 template <typename Event>
@@ -44,34 +34,6 @@ bool Await(const Event& event, SteadyTime give_up = Soon()) {
     (void)SleepUntil(DeadlineIn(milliseconds(2)), {}).ok();
   }
   return true;
-}
-
-inline std::unique_ptr<Log> OpenKafka(const std::string& text, const OpenOptions& options = {}) {
-  Result<Url> url = ParseUrl(text);
-  EXPECT_TRUE(url.ok()) << url.error().message();
-  Result<std::unique_ptr<Log>> log = OpenKafkaLog(*url, options);
-  EXPECT_TRUE(log.ok()) << log.error().message();
-  return *std::move(log);
-}
-
-inline TakeOverDecision Marker(std::string marker) {
-  return [marker = std::move(marker)](const std::optional<Message>&) -> Result<std::optional<std::string>> {
-    if (marker.empty()) return std::optional<std::string>();
-    return std::optional<std::string>(marker);
-  };
-}
-
-// Takes over, trying again while the bus is away.
-inline std::unique_ptr<LogWriter> Lead(Log& log, const std::string& marker, WriterOptions options = {}) {
-  const SteadyTime give_up = Soon();
-  while (true) {
-    Result<std::unique_ptr<LogWriter>> writer = log.TakeOver(Marker(marker), options, {});
-    if (writer.ok()) return *std::move(writer);
-    if (writer.code() != Errc::kUnavailable || steady_clock::now() > give_up) {
-      ADD_FAILURE() << "take over: " << writer.error().message();
-      return nullptr;
-    }
-  }
 }
 
 // Appends "PREFIX/FIRST" up to "PREFIX/(FIRST + count - 1)".

@@ -10,10 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "bus/nats/nats_log.h"
-#include "bus/open.h"
-#include "bus/url.h"
-#include "ltx/base/time.h"
+#include "tests/integration/bus_words.h"
 #include "tests/support/nats_admin.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/peers.h"
@@ -22,15 +19,9 @@ namespace runnel::bus {
 
 using runnel::testing::NatsAdmin;
 using runnel::testing::NatsServer;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using std::chrono::steady_clock;
 
 class NatsAdapter : public ::testing::Test {
  protected:
-  static constexpr seconds kPatience{30};    // only a broken adapter waits this long
-  static constexpr milliseconds kPause{20};  // between two questions to a bus that is away
-
   // Starts a server, and gives up the test when there is none on this machine.
   void StartServer(NatsServer::Options options = {}) {
     if (options.binary == "nats-server") {
@@ -45,44 +36,6 @@ class NatsAdapter : public ::testing::Test {
     log_ = Open(server_->Url("app"));
   }
   bool running() const { return server_ != nullptr; }
-
-  static std::unique_ptr<Log> Open(const std::string& text, const OpenOptions& options = {}) {
-    Result<Url> url = ParseUrl(text);
-    EXPECT_TRUE(url.ok()) << url.error().message();
-    Result<std::unique_ptr<Log>> log = OpenNatsLog(*url, options);
-    EXPECT_TRUE(log.ok()) << log.error().message();
-    return std::move(*log);
-  }
-
-  static SteadyTime Soon() { return steady_clock::now() + kPatience; }
-
-  static TakeOverDecision Marker(std::string marker) {
-    return [marker](const std::optional<Message>&) -> Result<std::optional<std::string>> {
-      if (marker.empty()) return std::optional<std::string>();
-      return std::optional<std::string>(marker);
-    };
-  }
-
-  // What a real caller does with an answer that says "not now": asks again, until the patience is at its end. A cluster
-  // that has just lost or regained a node answers so for a while.
-  template <typename Call>
-  static auto Patiently(SteadyTime give_up, Call call) {
-    while (true) {
-      auto result = call();
-      const bool later = !result.ok() && (result.code() == Errc::kUnavailable || result.code() == Errc::kTimeout);
-      if (!later || steady_clock::now() > give_up) return result;
-      if (!SleepUntil(steady_clock::now() + kPause, {}).ok()) return result;
-    }
-  }
-
-  // Takes over, trying again while the bus is away.
-  static std::unique_ptr<LogWriter> Lead(Log& log, const std::string& marker, WriterOptions options = {}) {
-    Result<std::unique_ptr<LogWriter>> writer =
-        Patiently(Soon(), [&] { return log.TakeOver(Marker(marker), options, {}); });
-    if (writer.ok()) return std::move(*writer);
-    ADD_FAILURE() << "take over: " << writer.error().message();
-    return nullptr;
-  }
 
   static void AppendAcked(LogWriter& writer, const std::string& prefix, int count) {
     const uint64_t before = writer.acked();
