@@ -71,14 +71,22 @@ Result<json> Call(Session& session, const std::string& subject, const json& body
   return parsed;
 }
 
-void FindLimitDangers(const json& config, std::vector<std::string>& dangers) {
+// What happens when the stream is full, into info.limits or, where old messages are thrown away then, info.dangers.
+void FindLimits(const json& config, StreamInfo& info) {
   const bool discard_new = Text(config, "discard") == "new";
+  // Of one subject the newest messages are kept, unless the stream says that this limit refuses too.
+  const bool subject_refuses = discard_new && Flag(config, "discard_new_per_subject");
   for (const char* limit : {"max_msgs", "max_bytes", "max_msgs_per_subject"}) {
     const int64_t value = Int(config, limit);
     if (value <= 0) continue;
-    dangers.push_back(fmt::format("{} is {}: {} when it is reached; set it to -1", limit, value,
-                                  discard_new ? "appends are refused" : "the oldest messages are thrown away"));
+    const bool refuses = std::string_view(limit) == "max_msgs_per_subject" ? subject_refuses : discard_new;
+    (refuses ? info.limits : info.dangers)
+        .push_back(fmt::format("{} is {}: {} when it is reached; set it to -1", limit, value,
+                               refuses ? "appends are refused" : "the oldest messages are thrown away"));
   }
+}
+
+void FindAgeDanger(const json& config, std::vector<std::string>& dangers) {
   const std::chrono::nanoseconds max_age(Int(config, "max_age"));
   if (max_age.count() > 0 && max_age < kShortAge) {
     dangers.push_back(
@@ -87,13 +95,14 @@ void FindLimitDangers(const json& config, std::vector<std::string>& dangers) {
   }
 }
 
-std::vector<std::string> FindDangers(const json& config, const std::string& subject) {
-  std::vector<std::string> dangers;
+void FindDangers(const json& config, const std::string& subject, StreamInfo& info) {
+  std::vector<std::string>& dangers = info.dangers;
   if (Text(config, "storage") != "file") {
     dangers.push_back(
         "storage is memory: a restart of the server loses the log; make the stream again with file storage");
   }
-  FindLimitDangers(config, dangers);
+  FindLimits(config, info);
+  FindAgeDanger(config, dangers);
   const std::string retention = Text(config, "retention");
   if (retention != "limits") {
     dangers.push_back(
@@ -116,7 +125,6 @@ std::vector<std::string> FindDangers(const json& config, const std::string& subj
   if (Text(config, "persist_mode") == "async") {
     dangers.push_back("persist_mode is async: acknowledged messages may be lost; set it to default");
   }
-  return dangers;
 }
 
 // The value of a header in a stored header block ("NATS/1.0\r\nKey: value\r\n..."); nullopt: not there.
@@ -169,7 +177,7 @@ Result<StreamInfo> GetStream(Session& session, const StreamName& name) {
   info.bytes = static_cast<uint64_t>(Int(state, "bytes"));
   const int64_t message_bytes_max = Int(config, "max_msg_size");
   info.message_bytes_max = message_bytes_max > 0 ? static_cast<uint64_t>(message_bytes_max) : 0;
-  info.dangers = FindDangers(config, name.subject);
+  FindDangers(config, name.subject, info);
   if (info.created.empty()) {
     return Error(Errc::kUnavailable,
                  fmt::format("stream {}: the server does not say when it was created", name.stream));
@@ -273,6 +281,17 @@ PublishAck ParsePublishAck(std::string_view body) {
   ack.accepted = ack.seq.raw() > 0;
   if (!ack.accepted) ack.error = "the acknowledgement has no sequence";
   return ack;
+}
+
+std::string Refusal(const PublishAck& ack) {
+  std::string text = fmt::format("{} ({})", ack.error, ack.error_code);
+  for (const auto& [words, limit] :
+       {std::pair("maximum messages per subject exceeded", "max_msgs_per_subject"),
+        std::pair("maximum messages exceeded", "max_msgs"), std::pair("maximum bytes exceeded", "max_bytes")}) {
+    if (ack.error.find(words) == std::string::npos) continue;
+    return text + fmt::format(": the stream is full; set its {} to -1, or let an archiver trim it", limit);
+  }
+  return text;
 }
 
 }  // namespace runnel::bus::nats

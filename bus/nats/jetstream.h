@@ -35,6 +35,8 @@ struct StreamInfo {
   uint64_t bytes = 0;
   uint64_t message_bytes_max = 0;  // 0: no limit of the stream's own
   std::vector<std::string> dangers;
+  // Limits at which the server refuses messages: nothing in the stream is lost, but a writer has to wait for room.
+  std::vector<std::string> limits;
 };
 
 struct StreamSettings {
@@ -85,5 +87,7 @@ struct PublishAck {
 inline constexpr int kWrongLastSequence = 10071;
 inline constexpr int kWrongLastMessageId = 10070;
 PublishAck ParsePublishAck(std::string_view body);
+// Why a message was not accepted, for people; of a stream that is full, with what to change.
+std::string Refusal(const PublishAck& ack);
 
 }  // namespace runnel::bus::nats

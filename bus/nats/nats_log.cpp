@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <random>
 
@@ -84,6 +85,7 @@ class NatsLog : public Log {
   const bool force_;
   const StreamSettings settings_;
   std::atomic<size_t> next_server_;
+  std::atomic<bool> has_led_ = false;
 
   std::mutex mutex_;
   // Guarded by mutex_. Shared: a call keeps the session it has begun with while another call replaces a broken one.
@@ -118,13 +120,18 @@ Result<LogInfo> NatsLog::Info() {
     info.missing_messages = places > stream.message_count ? places - stream.message_count : 0;
   }
   info.dangers = std::move(stream.dangers);
+  std::ranges::move(stream.limits, std::back_inserter(info.dangers));
   return info;
 }
 
+// Nobody begins at a stream that may be full one day. Whoever leads it when somebody sets a limit goes on: nothing is
+// lost by waiting for room, and it would be by ending, because the database's WAL is held by its publisher only.
 Status NatsLog::RefuseDangers(const StreamInfo& info) const {
-  if (info.dangers.empty() || force_) return Ok();
+  std::vector<std::string> dangers = info.dangers;
+  if (!has_led_) std::ranges::copy(info.limits, std::back_inserter(dangers));
+  if (dangers.empty() || force_) return Ok();
   std::string text;
-  for (const std::string& danger : info.dangers) text += (text.empty() ? "" : "; ") + danger;
+  for (const std::string& danger : dangers) text += (text.empty() ? "" : "; ") + danger;
   return Error(Errc::kRefused,
                fmt::format("stream {} endangers data: {}; or accept that with --force", name_.stream, text));
 }
@@ -177,8 +184,7 @@ Result<std::optional<NatsWriter::Place>> NatsLog::TryTakeOver(Session& session,
   TRY_ASSIGN(const PublishAck ack, PublishBehind(session, name_, place.leadership + "-0", info.last_seq, *marker));
   if (!ack.accepted && ack.error_code == kWrongLastSequence) return std::optional<NatsWriter::Place>();
   if (!ack.accepted) {
-    return Error(Errc::kUnavailable,
-                 fmt::format("stream {} refused the marker: {} ({})", name_.stream, ack.error, ack.error_code));
+    return Error(Errc::kUnavailable, fmt::format("stream {} refused the marker: {}", name_.stream, Refusal(ack)));
   }
   place.tail = ack.seq;
   place.has_marker = true;
@@ -193,7 +199,9 @@ Result<std::unique_ptr<LogWriter>> NatsLog::TakeOver(const TakeOverDecision& dec
     if (i > 0) PauseForRivals(i, stop);
     if (i >= kTriesWithoutFence) TRY(PublishFence(*session, name_, RandomLeadership() + "-fence"));
     TRY_ASSIGN(std::optional<NatsWriter::Place> place, TryTakeOver(*session, decision));
-    if (place.has_value()) return NatsWriter::Open(std::move(session), std::move(*place), std::move(options));
+    if (!place.has_value()) continue;
+    has_led_ = true;
+    return NatsWriter::Open(std::move(session), std::move(*place), std::move(options));
   }
   return Error(Errc::kUnavailable, fmt::format("stream {}: the log moved during each of {} tries to take it over",
                                                name_.stream, kTakeOverTries));

@@ -70,8 +70,7 @@ Status PublishFence(Session& session, const StreamName& name, const std::string&
   TRY_ASSIGN(const std::string answer, session.Request(raw));
   const PublishAck ack = ParsePublishAck(answer);
   if (ack.accepted) return Ok();
-  return Error(Errc::kUnavailable,
-               fmt::format("stream {} refused a fence: {} ({})", name.stream, ack.error, ack.error_code));
+  return Error(Errc::kUnavailable, fmt::format("stream {} refused a fence: {}", name.stream, Refusal(ack)));
 }
 
 Result<std::unique_ptr<LogWriter>> NatsWriter::Open(std::unique_ptr<Session> session, Place place,
@@ -210,9 +209,8 @@ Status NatsWriter::HandleAck(std::stop_token stop, natsMsg* message) {
 }
 
 Error NatsWriter::Refused(std::stop_token stop, uint64_t number, const PublishAck& ack) {
-  const std::string text =
-      fmt::format("stream {} refused message {} of this writer: {} ({})", place_.name.stream, number,
-                  ack.duplicate ? "a message with its id is there already" : ack.error, ack.error_code);
+  const std::string text = fmt::format("stream {} refused message {} of this writer: {}", place_.name.stream, number,
+                                       ack.duplicate ? "a message with its id is there already" : Refusal(ack));
   // Without a marker of ours, what is in front of our first message may be a late one of this process's own last
   // writer.
   const bool behind_ours = ack.error_code == kWrongLastMessageId;

@@ -117,6 +117,39 @@ def foreign_messages(world, nats):
     log("foreign messages in the log are named, passed over, and cost no snapshot")
 
 
+def full(world, nats):
+    """A limit is set on a log in use, and reached: the publisher holds what comes, spills it, and goes on when there is room. So much
+    is lost by nobody; a publisher that begins at such a stream is refused as before."""
+    raw = RawNats(nats.port)
+    source, url = world.create("full.db"), nats.url("full")
+    with open(world.path("full.yml"), "w") as config:
+        config.write(f"dbs:\n  - path: {source}\n    bus: {url}\n    wal-limit: 1MiB\n    coalesce-after: never\n")
+    publisher = world.publisher(source, url, "--config", world.path("full.yml"))
+    publisher.await_publishing()
+    subscriber = world.subscriber(url, world.path("full-replica.db"))
+    write(source, 5)
+    world.assert_equal(source, publisher, subscriber)
+    for limit, words in (("max_msgs", "maximum messages exceeded"), ("max_bytes", "maximum bytes exceeded")):
+        state = raw.api("STREAM.INFO.RUNNEL-full")["state"]
+        raw.limit_stream("full", **{limit: state["messages" if limit == "max_msgs" else "bytes"] + 2})
+        write(source, 20)
+        status = until(lambda: (s := publisher.status()) and s["state"] == "disconnected" and s, lambda: publisher.text(), 20)
+        until(lambda: words in publisher.status()["trouble"], lambda: publisher.status()["trouble"], 20)
+        assert limit in publisher.status()["trouble"], publisher.status()
+        for _ in range(8):
+            write(source, 500)
+        until(lambda: publisher.status()["backlog_bytes"] > 0, lambda: f"something is spilled: {publisher.status()}", 30)
+        line = error_of(world.publisher(world.create(f"full-{limit}.db"), url), 3)
+        assert f"{limit} is " in line and "--force" in line, line
+        raw.limit_stream("full", **{limit: -1})
+        world.assert_equal(source, publisher, subscriber)
+        # While it caught up, it may have copied what was in flight there.
+        until(lambda: publisher.status()["backlog_bytes"] == 0, "the backlog is gone", 30)
+    status = publisher.status()
+    assert status["snapshots"] == 1 and status["deltas"] == 0 and status["ranges"] == 0, status
+    log("a stream that is full is waited for with what is in it: every commit arrives, no delta, no snapshot")
+
+
 def damaged_logs(world):
     """A log in which the message of one commit is spoiled."""
     source, bus = world.create("spoiled.db"), world.file_bus("spoiled")
@@ -169,6 +202,7 @@ def main(world):
     nats = world.nats()
     dangerous(world, nats)
     foreign_messages(world, nats)
+    full(world, nats)
     damaged_logs(world)
 
 

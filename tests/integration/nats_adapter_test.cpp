@@ -58,6 +58,8 @@ TEST_F(NatsSettings, DangerousStreamIsRefusedUnlessForced) {
       {R"("storage":"file","discard":"old","max_msgs":100)", "max_msgs is 100: the oldest messages are thrown away"},
       {R"("storage":"file","discard":"new","max_bytes":100000)", "max_bytes is 100000: appends are refused"},
       {R"("storage":"file","discard":"old","max_msgs_per_subject":1)", "max_msgs_per_subject is 1"},
+      {R"("storage":"file","discard":"new","max_msgs_per_subject":5)", "5: the oldest messages are thrown away"},
+      {R"("storage":"file","discard":"new","discard_new_per_subject":true,"max_msgs_per_subject":5)", "5: appends are"},
       {R"("storage":"file","discard":"new","max_age":60000000000,"duplicate_window":1000000000)", "max_age is 60 s"},
       {R"("storage":"file","discard":"new","allow_rollup_hdrs":true)", "allow_rollup_hdrs"},
       {R"("storage":"file","discard":"new","no_ack":true)", "no_ack"},
@@ -81,6 +83,36 @@ TEST_F(NatsSettings, DangerousStreamIsRefusedUnlessForced) {
     EXPECT_TRUE(forced->Create().ok()) << one.settings;
     ASSERT_TRUE(admin_->Api("STREAM.DELETE.RUNNEL-app").ok());
   }
+}
+
+TEST_F(NatsSettings, LimitReachedUnderALeaderIsWaitedFor) {
+  StartServer();
+  if (!running()) return;
+  ASSERT_TRUE(log_->Create().ok());
+  std::unique_ptr<LogWriter> writer = Lead(*log_, "m1");
+  AppendAcked(*writer, "a", 2);
+  const std::string config = std::string("{") + kOwnConfig +
+                             R"(,"storage":"file","discard":"new","max_age":604800000000000,)" +
+                             R"("duplicate_window":120000000000,"max_msgs":)";
+  ASSERT_TRUE(admin_->Api("STREAM.UPDATE.RUNNEL-app", config + "4}").ok());
+  for (int i = 0; i < 3; ++i) (void)writer->Append("b" + std::to_string(i), {}).ok();
+  const Error full = WaitError(*writer);
+  EXPECT_EQ(full.code(), Errc::kUnavailable);
+  EXPECT_THAT(full.message(), AllOf(HasSubstr("maximum messages exceeded"), HasSubstr("max_msgs")));
+  EXPECT_TRUE(log_->Create().ok()) << "it leads this log, and what is in it stays there";
+  const Result<std::unique_ptr<LogWriter>> early = log_->TakeOver(Marker("m2"), {}, {});
+  ASSERT_EQ(early.code(), Errc::kUnavailable) << early.error().message();
+  EXPECT_THAT(early.error().message(), AllOf(HasSubstr("maximum messages exceeded"), HasSubstr("max_msgs")));
+  EXPECT_EQ(Open(server_->Url("app"))->Create().code(), Errc::kRefused) << "nobody begins at such a log";
+  EXPECT_TRUE(log_->TrimBefore(StreamSeq(3)).ok());
+  writer = Lead(*log_, "m3");
+  ASSERT_NE(writer, nullptr);
+  AppendAcked(*writer, "c", 1);
+  EXPECT_THAT(Everything(*log_), ElementsAre("a1", "b0", "m3", "c0"));
+  // What throws away old messages is another matter: acknowledged ones would be lost.
+  ASSERT_TRUE(
+      admin_->Api("STREAM.UPDATE.RUNNEL-app", std::string(config).replace(config.find("new"), 3, "old") + "4}").ok());
+  EXPECT_EQ(log_->Create().code(), Errc::kRefused);
 }
 
 TEST_F(NatsSettings, StreamWithForeignSubjectsIsRefused) {

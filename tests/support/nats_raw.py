@@ -42,6 +42,12 @@ class RawNats:
         answer = self.api(f"STREAM.CREATE.RUNNEL-{name}", config)
         assert "error" not in answer, answer
 
+    def limit_stream(self, name, **settings):
+        """As an administrator's hand does while the stream is in use."""
+        config = self.api(f"STREAM.INFO.RUNNEL-{name}")["config"]
+        answer = self.api(f"STREAM.UPDATE.RUNNEL-{name}", {**config, **settings})
+        assert "error" not in answer, answer
+
     def publish(self, name, payload):
         answer = json.loads(self.request(f"runnel.{name}.log", payload))
         assert "error" not in answer, answer
