@@ -172,7 +172,7 @@ Status Follower::Handle(bus::Message message, std::stop_token stop) {
 // REQUIRES: nothing is pending.
 Status Follower::HandlePosition(const bus::Header& header) {
   if (replica_ == nullptr) return Ok();
-  TRY(CheckLineage(header));
+  TRY(CheckHeader(header));
   stats_.head = header.position;
   const Position ours = stats_.applied;
   if (header.position.txid > ours.txid) {
@@ -189,11 +189,15 @@ Status Follower::HandlePosition(const bus::Header& header) {
 
 // A message of another lineage: somebody cut the history on purpose, and our image belongs to the old one.
 Status Follower::CheckLineage(const bus::Header& header) {
-  if (header.lineage == lineage_) {
-    epoch_ = std::max(epoch_, header.epoch);
-    return Ok();
-  }
+  if (header.lineage == lineage_) return Ok();
   return NeedsHeal("the log now belongs to lineage " + ToString(header.lineage) + ", ours was " + ToString(lineage_));
+}
+
+// Likewise, of a message that was read: older epochs are void from here on.
+Status Follower::CheckHeader(const bus::Header& header) {
+  TRY(CheckLineage(header));
+  epoch_ = std::max(epoch_, header.epoch);
+  return Ok();
 }
 
 Status Follower::NeedsHeal(std::string why) {
@@ -204,7 +208,7 @@ Status Follower::NeedsHeal(std::string why) {
 Position Follower::Expected() const { return pending_.empty() ? stats_.applied : pending_end_; }
 
 Status Follower::HandleCommits(const bus::Header& header, bus::Commits commits, std::stop_token stop) {
-  if (replica_ != nullptr) TRY(CheckLineage(header));
+  if (replica_ != nullptr) TRY(CheckHeader(header));
   stats_.head = header.position;
   ++pending_messages_;
   for (bus::Entry& entry : commits.entries) {
@@ -258,7 +262,7 @@ Status Follower::HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::st
   if (replica_ == nullptr) {
     if (!ltx_header.IsSnapshot()) return Ok();
   } else {
-    TRY(CheckLineage(header));
+    TRY(CheckHeader(header));
     Admission admission = Admit(stats_.applied, ltx_header, entry.origin);
     if (admission == Admission::kDuplicate) {
       ++stats_.duplicates;

@@ -108,6 +108,7 @@ class Follower {
   Status HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop);
   Status HandlePosition(const bus::Header& header);
   Status CheckLineage(const bus::Header& header);
+  Status CheckHeader(const bus::Header& header);
   Status NotNext(Admission admission, const bus::Entry& entry, const ltx::Header& ltx_header);
   Status NeedsHeal(std::string why);
   Status ApplyPending(std::stop_token stop);

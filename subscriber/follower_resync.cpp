@@ -129,6 +129,12 @@ Status Follower::OpenReader(std::stop_token stop) {
     }
   }
   if (replica_ != nullptr) {
+    // A history that was cut may not have come as far as ours: then nothing is found, and its end is no place for us.
+    TRY_ASSIGN(const std::optional<bus::Message> tail, log_->Tail());
+    if (tail) {
+      Result<bus::Header> header = bus::DecodeHeader(tail->payload);
+      if (header.ok()) TRY(CheckLineage(*header));
+    }
     TRY_ASSIGN(start, bus::FindTxid(*log_, stats_.applied.txid.Next()));
   }
   // The end was asked before the search, so nothing appended meanwhile is passed over.
