@@ -256,7 +256,9 @@ void PrintTable(const nlohmann::json& report) {
                                                                  {"overhead_full", "ratio_median"},
                                                                  {"overhead_full", "counting_ratio_median"}};
   for (const auto& [scenario, value] : rows) {
-    if (!std::any_of(buses.begin(), buses.end(), [&](const auto& bus) { return bus.contains(scenario); })) continue;
+    // Named again: clang takes a structured binding into a lambda from version 16 on only.
+    const auto ran = [&key = scenario](const nlohmann::json& bus) { return bus.contains(key); };
+    if (!std::any_of(buses.begin(), buses.end(), ran)) continue;
     std::fprintf(stderr, "%-40s", (scenario + " " + value).c_str());
     for (const nlohmann::json& bus : buses) {
       const nlohmann::json result = bus.value(scenario, nlohmann::json::object());
