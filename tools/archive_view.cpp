@@ -5,6 +5,7 @@
 
 #include "ltx/base/time.h"
 #include "subscriber/archive/store/url.h"
+#include "tools/labelled_metrics.h"
 
 namespace runnel::tools {
 namespace {
@@ -55,37 +56,29 @@ nlohmann::json ToJson(const archive::ArchiverSnapshot& s) {
 }
 
 void UpdateMetrics(Metrics& metrics, const archive::ArchiverSnapshot& s) {
-  MetricLabels db = {{"db", s.name}};
-  auto count = [&](const char* name, const char* help, uint64_t value) {
-    metrics.AddCounter(name, help, db).RaiseTo(static_cast<double>(value));
-  };
-  auto gauge = [&](const char* name, const char* help, double value) { metrics.AddGauge(name, help, db).Set(value); };
-  gauge("runnel_archive_following", "1 while the archive follows the log",
-        s.state == archive::ArchiverState::kFollowing ? 1 : 0);
-  gauge("runnel_archive_archived_txid", "TXID up to which everything is archived",
-        static_cast<double>(s.archived.txid.raw()));
-  gauge("runnel_archive_lag_commits", "Commits of the log not yet archived", static_cast<double>(s.LagCommits()));
-  if (s.LagCommits() > 0 && s.archived.txid != Txid()) {
-    gauge("runnel_archive_lag_seconds", "Age of the newest archived commit while newer ones wait, else 0",
-          SecondsSince(s.archived_captured_at));
-  } else {
-    gauge("runnel_archive_lag_seconds", "Age of the newest archived commit while newer ones wait, else 0", 0);
-  }
-  gauge("runnel_archive_snapshot_txid", "TXID of the newest snapshot", static_cast<double>(s.snapshot.txid.raw()));
+  const LabelledMetrics db(metrics, {{"db", s.name}});
+  db.Gauge("runnel_archive_following", "1 while the archive follows the log",
+           s.state == archive::ArchiverState::kFollowing ? 1 : 0);
+  db.Gauge("runnel_archive_archived_txid", "TXID up to which everything is archived", s.archived.txid.raw());
+  db.Gauge("runnel_archive_lag_commits", "Commits of the log not yet archived", s.LagCommits());
+  const bool lags = s.LagCommits() > 0 && s.archived.txid != Txid();
+  db.Gauge("runnel_archive_lag_seconds", "Age of the newest archived commit while newer ones wait, else 0",
+           lags ? SecondsSince(s.archived_captured_at) : 0);
+  db.Gauge("runnel_archive_snapshot_txid", "TXID of the newest snapshot", s.snapshot.txid.raw());
   if (s.snapshot.txid != Txid()) {
-    gauge("runnel_archive_snapshot_age_seconds", "Age of what the newest snapshot shows",
-          SecondsSince(s.snapshot_captured_at));
+    db.Gauge("runnel_archive_snapshot_age_seconds", "Age of what the newest snapshot shows",
+             SecondsSince(s.snapshot_captured_at));
   }
-  gauge("runnel_archive_objects", "Objects the manifest names", static_cast<double>(s.objects));
-  gauge("runnel_archive_bytes", "Bytes of the objects the manifest names", static_cast<double>(s.object_bytes));
-  gauge("runnel_archive_pending_files", "LTX files gathered and not yet put", static_cast<double>(s.pending_files));
-  count("runnel_archive_files_total", "LTX files archived", s.commits);
-  count("runnel_archive_puts_total", "Objects put", s.puts);
-  count("runnel_archive_deletes_total", "Objects deleted", s.deletes);
-  count("runnel_archive_merges_total", "Levels, snapshots and joined segments made", s.jobs);
-  count("runnel_archive_merge_errors_total", "Merges that failed", s.job_errors);
-  count("runnel_archive_errors_total", "Times the archiver had to begin again", s.errors);
-  count("runnel_archive_holes_total", "Places where commits were in no log any more", s.holes);
+  db.Gauge("runnel_archive_objects", "Objects the manifest names", s.objects);
+  db.Gauge("runnel_archive_bytes", "Bytes of the objects the manifest names", s.object_bytes);
+  db.Gauge("runnel_archive_pending_files", "LTX files gathered and not yet put", s.pending_files);
+  db.Count("runnel_archive_files_total", "LTX files archived", s.commits);
+  db.Count("runnel_archive_puts_total", "Objects put", s.puts);
+  db.Count("runnel_archive_deletes_total", "Objects deleted", s.deletes);
+  db.Count("runnel_archive_merges_total", "Levels, snapshots and joined segments made", s.jobs);
+  db.Count("runnel_archive_merge_errors_total", "Merges that failed", s.job_errors);
+  db.Count("runnel_archive_errors_total", "Times the archiver had to begin again", s.errors);
+  db.Count("runnel_archive_holes_total", "Places where commits were in no log any more", s.holes);
 }
 
 Readiness ReadinessOf(const archive::ArchiverSnapshot& s) {

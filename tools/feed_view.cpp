@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bus/url.h"
+#include "tools/labelled_metrics.h"
 
 namespace runnel::tools {
 namespace {
@@ -75,29 +76,23 @@ nlohmann::json ToJson(const FeedSnapshot& s) {
 }
 
 void UpdateMetrics(Metrics& metrics, const FeedSnapshot& s) {
-  MetricLabels labels = {{"db", s.name}, {"feed", s.feed}};
-  auto count = [&](const char* name, const char* help, uint64_t value) {
-    metrics.AddCounter(name, help, labels).RaiseTo(static_cast<double>(value));
-  };
-  auto gauge = [&](const char* name, const char* help, double value) {
-    metrics.AddGauge(name, help, labels).Set(value);
-  };
-  gauge("runnel_feed_streaming", "1 while the feed tells what the log brings",
-        s.state == subscriber::FeedRunState::kStreaming ? 1 : 0);
-  gauge("runnel_feed_told_txid", "TXID of the newest commit told", static_cast<double>(s.feeder.position.txid.raw()));
-  gauge("runnel_feed_lag_commits", "Commits of the log not told yet", static_cast<double>(s.LagCommits()));
+  const LabelledMetrics of_feed(metrics, {{"db", s.name}, {"feed", s.feed}});
+  of_feed.Gauge("runnel_feed_streaming", "1 while the feed tells what the log brings",
+                s.state == subscriber::FeedRunState::kStreaming ? 1 : 0);
+  of_feed.Gauge("runnel_feed_told_txid", "TXID of the newest commit told", s.feeder.position.txid.raw());
+  of_feed.Gauge("runnel_feed_lag_commits", "Commits of the log not told yet", s.LagCommits());
   if (const milliseconds lag = LagOf(s); lag != milliseconds::max()) {
-    gauge("runnel_feed_lag_seconds", "Age of the newest commit told while newer ones wait, else 0",
-          static_cast<double>(lag.count()) / 1000);
+    of_feed.Gauge("runnel_feed_lag_seconds", "Age of the newest commit told while newer ones wait, else 0",
+                  static_cast<double>(lag.count()) / 1000);
   }
-  count("runnel_feed_commits_total", "Commits the feed has moved over", s.feeder.commits);
-  count("runnel_feed_events_total", "Events given to the sink", s.feeder.events);
-  count("runnel_feed_rows_total", "Row changes among them", s.feeder.rows);
-  count("runnel_feed_repeated_events_total", "Events left out because the sink had them", s.feeder.skipped_events);
-  count("runnel_feed_errors_total", "Times the feed had to begin again, or ended", s.errors);
-  gauge("runnel_feed_sink_waiting_bytes", "Bytes the sink has taken and not made safe yet",
-        static_cast<double>(s.waiting_bytes));
-  gauge("runnel_feed_sink_clients", "Clients connected to the sink, where it knows", static_cast<double>(s.clients));
+  of_feed.Count("runnel_feed_commits_total", "Commits the feed has moved over", s.feeder.commits);
+  of_feed.Count("runnel_feed_events_total", "Events given to the sink", s.feeder.events);
+  of_feed.Count("runnel_feed_rows_total", "Row changes among them", s.feeder.rows);
+  of_feed.Count("runnel_feed_repeated_events_total", "Events left out because the sink had them",
+                s.feeder.skipped_events);
+  of_feed.Count("runnel_feed_errors_total", "Times the feed had to begin again, or ended", s.errors);
+  of_feed.Gauge("runnel_feed_sink_waiting_bytes", "Bytes the sink has taken and not made safe yet", s.waiting_bytes);
+  of_feed.Gauge("runnel_feed_sink_clients", "Clients connected to the sink, where it knows", s.clients);
 }
 
 Readiness ReadinessOf(const FeedSnapshot& s) {
