@@ -38,37 +38,39 @@ BenchDir::~BenchDir() {
   std::filesystem::remove_all(path_, ec);
 }
 
-Result<std::unique_ptr<BenchChild>> BenchChild::Start(const std::vector<std::string>& argv, const std::string& log) {
-  std::vector<char*> args;
-  for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
-  args.push_back(nullptr);
-  pid_t pid = ::fork();
+Result<std::unique_ptr<BenchChild>> BenchChild::Fork(const std::function<void()>& live) {
+  const pid_t pid = ::fork();
   if (pid < 0) return ErrnoError(errno, "fork");
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-    ::dup2(fd, 1);
-    ::dup2(fd, 2);
-    ::execvp(args[0], args.data());
+    live();
     ::_exit(127);
   }
   return std::unique_ptr<BenchChild>(new BenchChild(pid));  // private constructor
 }
 
+Result<std::unique_ptr<BenchChild>> BenchChild::Start(const std::vector<std::string>& argv, const std::string& log) {
+  std::vector<char*> args;
+  for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
+  args.push_back(nullptr);
+  return Fork([&] {
+    int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    ::dup2(fd, 1);
+    ::dup2(fd, 2);
+    ::execvp(args[0], args.data());
+  });
+}
+
 Result<std::unique_ptr<BenchChild>> BenchChild::StartCounting(double share) {
   const auto busy = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::milliseconds(1) * share);
-  pid_t pid = ::fork();
-  if (pid < 0) return ErrnoError(errno, "fork");
-  if (pid == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  return Fork([busy] {
     ::signal(SIGTERM, SIG_DFL);
     while (true) {
       const BenchClock::time_point until = BenchClock::now() + busy;
       while (BenchClock::now() < until) continue;
       Pause(std::chrono::milliseconds(1) - busy);
     }
-  }
-  return std::unique_ptr<BenchChild>(new BenchChild(pid));  // private constructor
+  });
 }
 
 BenchChild::~BenchChild() { Stop(); }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -55,6 +56,8 @@ class BenchChild {
   double cpu_seconds() const;
 
  private:
+  // A child that lives so; it is gone with its parent, and ends with 127 when `live` returns.
+  static Result<std::unique_ptr<BenchChild>> Fork(const std::function<void()>& live);
   explicit BenchChild(pid_t pid) : pid_(pid) {}
   pid_t pid_;
 };
