@@ -12,6 +12,13 @@ need_maven() {
   if [ "${have:-0}" -lt 17 ]; then echo "get.sh: $1 needs Java >= 17, found ${have:-an unknown one}" >&2; exit 3; fi
 }
 
+# The compiler comes with a JDK only.
+need_javac() {
+  if ! command -v javac > /dev/null; then
+    echo "get.sh: $1 needs a JDK, and there is no javac in PATH" >&2; exit 3
+  fi
+}
+
 # kafka VERSION: the broker's jars in kafka-VERSION/lib, and in kafka-VERSION/template a formatted storage directory, so that
 # starting a broker costs one Java process, not two. The release's own logging is not on Maven Central: slf4j-simple speaks instead.
 kafka() {
@@ -43,9 +50,7 @@ POM
 debezium() {
   if [ -d "$peers/debezium-$1" ]; then echo "$peers/debezium-$1"; return; fi
   need_maven "debezium $1"
-  if ! command -v javac > /dev/null; then
-    echo "get.sh: debezium needs a JDK, and there is no javac in PATH" >&2; exit 3
-  fi
+  need_javac debezium
   mkdir -p "$peers"; local staging; staging=$(mktemp -d "$peers/.build-debezium-XXXXXX")
   cat > "$staging/pom.xml" << POM
 <project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>

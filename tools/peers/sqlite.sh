@@ -31,13 +31,11 @@ sqlite_rust() {
   finish sqlite-rusqlite "$1" "$staging"
 }
 
-# sqlite_jdbc VERSION: the driver's jars and the compiled shell beside them. The compiler comes with a JDK only.
+# sqlite_jdbc VERSION: the driver's jars and the compiled shell beside them.
 sqlite_jdbc() {
   if [ -d "$peers/sqlite-jdbc-$1" ]; then echo "$peers/sqlite-jdbc-$1"; return; fi
   need_maven "sqlite-jdbc $1"
-  if ! command -v javac > /dev/null; then
-    echo "get.sh: sqlite-jdbc needs a JDK, and there is no javac in PATH" >&2; exit 3
-  fi
+  need_javac sqlite-jdbc
   mkdir -p "$peers"; local staging; staging=$(mktemp -d "$peers/.build-sqlite-jdbc-XXXXXX")
   cat > "$staging/pom.xml" << POM
 <project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
