@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ltx/base/bytes.h"
+#include "tests/unit/feed_events/encoder_setup.h"
 
 namespace runnel::feed {
 namespace {
@@ -48,19 +49,13 @@ void Conforms(const json& schema, const json& value, const std::string& at) {
 class ConnectEncoderTest : public ::testing::Test {
  protected:
   void Make(uint64_t value_bytes_max = 0) {
-    EncoderOptions options;
-    options.version = "1.2.3";
-    options.name = "cdc";
-    options.database = "app";
-    options.keys = true;
+    EncoderOptions options = TestOptions();
     options.value_bytes_max = value_bytes_max;
     plain_ = MakeEncoder(options);
     options.schemas = true;
     encoder_ = MakeEncoder(options);
-    CommitContext context;
-    context.txid = Txid(42);
-    plain_->Begin(context);
-    encoder_->Begin(context);
+    plain_->Begin(TestCommit());
+    encoder_->Begin(TestCommit());
     for (const auto& [name, type] : {std::pair("id", "INTEGER"), {"t", "TEXT"}, {"b", "BLOB"}, {"x", ""}}) {
       ColumnDef column;
       column.name = name;

@@ -10,6 +10,7 @@
 
 #include "ltx/base/bytes.h"
 #include "subscriber/feed/event_encoder.h"
+#include "tests/unit/feed_events/encoder_setup.h"
 
 namespace runnel::feed {
 namespace {
@@ -42,19 +43,10 @@ TableDef People() {
 class EncoderTest : public ::testing::Test {
  protected:
   void Make(uint64_t value_bytes_max = 0) {
-    EncoderOptions options;
-    options.version = "1.2.3";
-    options.name = "cdc";
-    options.database = "app";
-    options.keys = true;
+    EncoderOptions options = TestOptions();
     options.value_bytes_max = value_bytes_max;
     encoder_ = MakeEncoder(options);
-    CommitContext context;
-    context.lineage.fill(0xab);
-    context.txid = Txid(42);
-    context.captured_ms = 1000;
-    context.processed_ms = 2000;
-    encoder_->Begin(context);
+    encoder_->Begin(TestCommit());
   }
   json Changed(RowChange::Op op, const Row* before, const Row* after) {
     RowChange change;

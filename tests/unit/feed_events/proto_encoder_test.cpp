@@ -5,6 +5,7 @@
 #include "events.pb.h"
 #include "ltx/base/bytes.h"
 #include "subscriber/feed/event_encoder.h"
+#include "tests/unit/feed_events/encoder_setup.h"
 
 namespace runnel::feed {
 namespace {
@@ -24,19 +25,10 @@ class ProtoEncoderTest : public ::testing::Test {
     table_.sql = "CREATE TABLE people(id INTEGER PRIMARY KEY, v, b)";
     table_.stored = {0, 1, 2};
     table_.primary_key = {0};
-    EncoderOptions options;
+    EncoderOptions options = TestOptions();
     options.format = EventFormat::kProtobuf;
-    options.version = "1.2.3";
-    options.name = "cdc";
-    options.database = "app";
-    options.keys = true;
     encoder_ = MakeEncoder(options);
-    CommitContext context;
-    context.lineage.fill(0xab);
-    context.txid = Txid(42);
-    context.captured_ms = 1000;
-    context.processed_ms = 2000;
-    encoder_->Begin(context);
+    encoder_->Begin(TestCommit());
   }
   pb::Event Read(const Event& event) {
     pb::Event read;
