@@ -28,7 +28,7 @@ struct OpenOptions {
   Credentials credentials;
   std::string client_name;            // shown in the server's connection lists
   uint32_t replicas = 1;              // of a log this process creates
-  std::chrono::hours retention{168};  // of a log this process creates: age after which its messages may go
+  std::chrono::hours retention{168};  // of a log this process creates: age after which its messages may go; 0: none
   bool force = false;                 // accept a log with dangerous settings
   std::chrono::milliseconds connect_timeout{5000};
   std::shared_ptr<Shared> shared;  // connections shared with the other logs opened with it; null: none are

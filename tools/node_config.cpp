@@ -35,8 +35,10 @@ bus::OpenOptions ReadBusOptions(const ConfigMap& map, bus::OpenOptions options) 
     options.credentials.tls_key_file = credentials.Text("tls-key");
   }
   options.replicas = static_cast<uint32_t>(map.Integer("log-replicas", options.replicas, 1, 5));
-  options.retention =
-      std::chrono::duration_cast<std::chrono::hours>(map.Duration("log-retention", milliseconds(options.retention)));
+  const milliseconds retention = map.Duration("log-retention", milliseconds(options.retention));
+  options.retention = std::chrono::duration_cast<std::chrono::hours>(retention);
+  // Cut to hours, 30m would be 0h: for ever.
+  if (options.retention != retention) map.Refuse("log-retention", "is not in whole hours (1h, 7d, or 0h: no age)");
   options.connect_timeout = map.Duration("connect-timeout", options.connect_timeout);
   return options;
 }

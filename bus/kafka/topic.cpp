@@ -225,8 +225,10 @@ Status AwaitTopic(Client& client, rd_kafka_topic_t* topic) {
 
 Status CreateTopic(Client& client, rd_kafka_topic_t* topic, const Endpoint& endpoint) {
   const milliseconds retention = endpoint.retention;
+  // To Kafka 0 would mean "at once".
+  const std::string retention_ms = retention.count() > 0 ? std::to_string(retention.count()) : "-1";
   Client::Properties settings = {{"cleanup.policy", "delete"},
-                                 {"retention.ms", std::to_string(retention.count())},
+                                 {"retention.ms", retention_ms},
                                  {"retention.bytes", "-1"},
                                  {"max.message.bytes", std::to_string(endpoint.message_bytes_max)},
                                  {"min.insync.replicas", endpoint.replicas > 1 ? "2" : "1"},

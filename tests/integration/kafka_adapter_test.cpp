@@ -193,6 +193,19 @@ TEST_P(KafkaAdapter, TopicThatCannotBeALogIsRefusedWithWhatToChange) {
   EXPECT_TRUE(create(1, {}, false).ok());
 }
 
+TEST_P(KafkaAdapter, TopicWithoutRetentionKeepsWhateverItsAge) {
+  if (!running()) return;
+  OpenOptions options;
+  options.retention = std::chrono::hours(0);
+  const std::unique_ptr<Log> log = Open(broker_->Url(shared->FreshName()), options);
+  ASSERT_TRUE(log->Create().ok());
+  const Result<LogInfo> info = log->Info();
+  ASSERT_TRUE(info.ok()) << info.error().message();
+  EXPECT_THAT(info->dangers, IsEmpty());
+  const Status again = log->Create();
+  EXPECT_TRUE(again.ok()) << "its own log is no danger to it: " << again.error().message();
+}
+
 INSTANTIATE_TEST_SUITE_P(Real, KafkaAdapter, ::testing::Values("3.9.2", "4.3.1"),
                          [](const ::testing::TestParamInfo<const char*>& tested) {
                            std::string name = std::string("Kafka") + tested.param;

@@ -133,6 +133,19 @@ TEST(ArchiveKeys, LoginsServeWhateverNamesTheArchive) {
   EXPECT_EQ(replica->store.credentials.access_key_id, "shared");
 }
 
+TEST(LogRetention, IsInWholeHours) {
+  const std::string entry = "replicas:\n  - bus: file:///bus/a\n    path: /a.db\n    log-retention: ";
+  for (const auto& [text, hours] : {std::pair<std::string, int>{"0h", 0}, {"90m", -1}, {"30m", -1}, {"120m", 2}}) {
+    Result<NodeSettings> settings = LoadText(entry + text + "\n");
+    ASSERT_EQ(settings.ok(), hours >= 0) << text;
+    if (!settings.ok()) {
+      EXPECT_NE(settings.error().message().find("whole hours"), std::string::npos) << settings.error().message();
+    } else {
+      EXPECT_EQ(settings->subscriber.replicas[0].bus.retention, std::chrono::hours(hours)) << text;
+    }
+  }
+}
+
 TEST(ArchiveKeys, AreRefusedWithWhatIsWrong) {
   const std::string entry = "archives:\n  - bus: file:///bus/c\n    archive: ";
   for (const auto& [text, hint] : {std::pair<std::string, std::string>{entry + "ftp://x\n", "archive"},
