@@ -1,7 +1,9 @@
 #include "ltx/format/decoder.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "ltx/base/check.h"
 #include "ltx/format/frame_rules.h"
@@ -115,6 +117,9 @@ class Decoder::Impl {
   Status ReadBlock(MutableBytes page);
   Status ReadLegacyFrame(MutableBytes page);
   Status ReadIndex();
+  // Adds bytes of the file to its sum: those that lie one behind the other in memory at once, a sum has its price.
+  void Sum(Bytes bytes);
+  void SumDue() { crc_.Update(std::exchange(due_, Bytes())); }
   // Says where in the file a rule was broken.
   Status Located(Status status) const { return status.ok() ? Ok() : Status(Corrupt(status.error().message())); }
   Error Corrupt(std::string what) const {
@@ -128,16 +133,27 @@ class Decoder::Impl {
   Pgno pgno_;
   uint64_t frame_offset_ = 0;
   FrameRules rules_;
-  Crc64 crc_;                         // of the file
+  Crc64 crc_;                         // of the file, without what is due
+  Bytes due_;                         // bytes of the file, if it is in memory: summed up with those that follow them
   Checksum sum_ = Checksum::Empty();  // of a snapshot's pages
   LegacyFrame legacy_;
 };
+
+void Decoder::Impl::Sum(Bytes bytes) {
+  if (!input_.in_memory()) return crc_.Update(bytes);
+  if (due_.data() + due_.size() == bytes.data()) {
+    due_ = {due_.data(), due_.size() + bytes.size()};
+  } else {
+    SumDue();
+    due_ = bytes;
+  }
+}
 
 Result<Header> Decoder::Impl::ReadHeader() {
   std::byte first[kHeaderBytes];
   if (!input_.in_memory()) input_.SetBuffer(first);
   TRY_ASSIGN(Bytes bytes, input_.Take(kHeaderBytes, "header"));
-  crc_.Update(bytes);
+  Sum(bytes);
   TRY_ASSIGN(header_, DecodeHeader(bytes));
   rules_ = FrameRules(header_);
   if (input_.in_memory()) return header_;
@@ -153,11 +169,8 @@ MutableBytes Decoder::Impl::own_page() {
 }
 
 Status Decoder::Impl::ReadBlock(MutableBytes page) {
-  std::byte frame_header[kFrameHeaderBytes];
-  std::copy(page_header_, page_header_ + kPageHeaderBytes, frame_header);
   TRY_ASSIGN(Bytes size, input_.Take(kFrameHeaderBytes - kPageHeaderBytes, "page header"));
-  std::copy(size.begin(), size.end(), frame_header + kPageHeaderBytes);
-  crc_.Update(frame_header);
+  Sum(size);
   const uint32_t block_bytes = LoadBe32(size.data());
   if (block_bytes == 0 || block_bytes > BlockBytesMax(header_.page_size)) {
     return Corrupt("compressed page of " + std::to_string(block_bytes) + " bytes");
@@ -168,7 +181,6 @@ Status Decoder::Impl::ReadBlock(MutableBytes page) {
 }
 
 Status Decoder::Impl::ReadLegacyFrame(MutableBytes page) {
-  crc_.Update(page_header_);
   legacy_.Start(page);
   while (!legacy_.complete()) {
     TRY_ASSIGN(Bytes bytes, input_.Peek("page"));
@@ -184,12 +196,12 @@ Result<Pgno> Decoder::Impl::ReadNumber() {
   frame_offset_ = input_.offset();
   TRY_ASSIGN(Bytes taken, input_.Take(kPageHeaderBytes, "page header"));
   std::copy(taken.begin(), taken.end(), page_header_);
+  Sum(taken);
   pgno_ = Pgno(LoadBe32(page_header_));
   const uint16_t flags = LoadBe16(page_header_ + 4);
   if (pgno_ == Pgno()) {
     if (flags != 0) return Corrupt("page number 0");
     TRY(Located(rules_.Complete()));
-    crc_.Update(page_header_);
     return pgno_;
   }
   if ((flags & ~kPageFlagBlock) != 0) return Corrupt("unknown page flags " + std::to_string(flags));
@@ -199,26 +211,36 @@ Result<Pgno> Decoder::Impl::ReadNumber() {
 
 Status Decoder::Impl::ReadPage(MutableBytes page) {
   TRY(LoadBe16(page_header_ + 4) == kPageFlagBlock ? ReadBlock(page) : ReadLegacyFrame(page));
+  SumDue();
   crc_.Update(page);
   rules_.Add(pgno_, frame_offset_, input_.offset() - frame_offset_);
   if (header_.IsSnapshot() && !header_.no_checksum) sum_ = sum_.Toggle(PageChecksum(pgno_, page));
   return Ok();
 }
 
-// The frames have already said what the index must be: its length is known, and its bytes are compared by their CRC.
+// The frames have already said what the index must be: its length is known, and its bytes are compared as they are, or
+// those of a long one by their CRC.
 Status Decoder::Impl::ReadIndex() {
+  const std::optional<Bytes> known = rules_.short_index();
+  static_assert(FrameRules::kShortIndexBytesMax <= kIndexPieceBytes);
   Crc64 index_crc;
+  bool same = true;
   for (uint64_t rest = rules_.index_bytes(); rest > 0;) {
     const size_t size = std::min<uint64_t>(rest, kIndexPieceBytes);
     TRY_ASSIGN(Bytes piece, input_.Take(size, "page index"));
-    index_crc.Update(piece);
-    crc_.Update(piece);
+    if (known) {
+      same = AsText(piece) == AsText(*known);
+    } else {
+      index_crc.Update(piece);
+    }
+    Sum(piece);
     rest -= size;
   }
-  if (index_crc.value() != rules_.index_crc()) return Corrupt("page index is not that of the pages");
+  if (!known) same = index_crc.value() == rules_.index_crc();
+  if (!same) return Corrupt("page index is not that of the pages");
   TRY_ASSIGN(Bytes end, input_.Take(FrameRules::kIndexEndBytes, "page index"));
   TRY(Located(rules_.CheckIndexEnd(end)));
-  crc_.Update(end);
+  Sum(end);
   return Ok();
 }
 
@@ -226,7 +248,8 @@ Result<Trailer> Decoder::Impl::ReadTail() {
   TRY(ReadIndex());
   TRY_ASSIGN(Bytes bytes, input_.Take(kTrailerBytes, "trailer"));
   Trailer trailer{Checksum(LoadBe64(bytes.data())), LoadBe64(bytes.data() + 8)};
-  crc_.Update(bytes.first(8));
+  Sum(bytes.first(8));
+  SumDue();
   TRY_ASSIGN(bool at_end, input_.AtEnd());
   if (!at_end) return Corrupt("bytes after the trailer");
   const uint64_t expected = Checksum::kFlag | crc_.value();

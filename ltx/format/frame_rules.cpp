@@ -29,13 +29,23 @@ Status FrameRules::Complete() const {
 }
 
 void FrameRules::Add(Pgno pgno, uint64_t offset, uint64_t frame_bytes) {
-  std::byte entry[3 * kUvarintBytesMax];
+  if (kShortIndexBytesMax - kept_bytes_ < 3 * kUvarintBytesMax) {
+    index_crc_.Update({kept_, kept_bytes_});
+    kept_bytes_ = 0;
+  }
+  std::byte* entry = kept_ + kept_bytes_;
   size_t used = StoreUvarint(entry, pgno.raw());
   used += StoreUvarint(entry + used, offset);
   used += StoreUvarint(entry + used, frame_bytes);
-  index_crc_.Update({entry, used});
+  kept_bytes_ += used;
   index_bytes_ += used;
   last_pgno_ = pgno;
+}
+
+uint64_t FrameRules::index_crc() const {
+  Crc64 crc = index_crc_;
+  crc.Update({kept_, kept_bytes_});
+  return crc.value();
 }
 
 Status FrameRules::CheckIndexEnd(Bytes end) const {

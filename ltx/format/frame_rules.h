@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "ltx/base/result.h"
@@ -13,7 +14,8 @@
 namespace runnel::ltx {
 
 // Call Check before and Add after each frame; Complete behind the last one. The index that the frames seen so far must
-// have is not kept: its length is known, and its bytes by their CRC.
+// have is kept while it is short, for most files have few pages; of a longer one only the length is known, and its
+// bytes by their CRC.
 class FrameRules {
  public:
   FrameRules() = default;
@@ -28,7 +30,12 @@ class FrameRules {
   Status Complete() const;
 
   uint64_t index_bytes() const { return index_bytes_; }  // of the entries: without their end and the size
-  uint64_t index_crc() const { return index_crc_.value(); }
+  static constexpr size_t kShortIndexBytesMax = 256;
+  // All of the entries, if they are kept. LIFETIME: until the next Add.
+  std::optional<Bytes> short_index() const {
+    return kept_bytes_ == index_bytes_ ? std::optional(Bytes(kept_, kept_bytes_)) : std::nullopt;
+  }
+  uint64_t index_crc() const;
   // What follows the entries: one zero byte and the index size.
   static constexpr size_t kIndexEndBytes = 1 + 8;
   Status CheckIndexEnd(Bytes end) const;
@@ -39,8 +46,10 @@ class FrameRules {
   Header header_;
   Pgno lock_page_;
   Pgno last_pgno_;
-  Crc64 index_crc_;
+  Crc64 index_crc_;  // of the entries before those that are kept
   uint64_t index_bytes_ = 0;
+  size_t kept_bytes_ = 0;
+  std::byte kept_[kShortIndexBytesMax] = {};
 };
 
 }  // namespace runnel::ltx

@@ -236,6 +236,30 @@ TEST(Decoder, RefusesAnIndexThatIsNotThatOfThePages) {
   }
 }
 
+// A short index is compared as it is, a long one by its sum.
+TEST(Decoder, RefusesADamagedIndexOfAnyLength) {
+  for (uint32_t pages : {1, 2, 30, 40, 60, 110, 200}) {
+    Forge good = Increment(pages);
+    std::string entries;
+    size_t offset = kHeaderBytes;
+    for (uint32_t pgno = 1; pgno <= pages; ++pgno) {
+      good.Add(pgno, Page(512, 'a'));
+      const size_t frame_bytes = 6 + good.frames.back().stored.size();
+      for (uint64_t value : {uint64_t{pgno}, uint64_t{offset}, uint64_t{frame_bytes}}) {
+        Forge::AppendUvarint(entries, value);
+      }
+      offset += frame_bytes;
+    }
+    EXPECT_EQ(good.Why(), "") << pages;
+    for (size_t i = 0; i < entries.size(); ++i) {
+      Forge other = good;
+      other.index_entries = entries;
+      (*other.index_entries)[i] = static_cast<char>(entries[i] ^ 1);
+      EXPECT_EQ(other.Why(), "page index is not that of the pages") << pages << " pages, byte " << i;
+    }
+  }
+}
+
 TEST(Decoder, RefusesTrailersAgainstTheRules) {
   Forge untracked = Increment();
   untracked.post = Checksum::Empty();
