@@ -92,9 +92,7 @@ void DatabasePublisher::StartJournal() {
   auto start = [this]() -> Status {
     TRY(sender_->Flush(std::stop_token()));
     TRY_ASSIGN(bus::Log * log, backlog_->Writable(Backlog::Sync::kNone));
-    SenderOptions options = BacklogSenderOptions();
-    options.on_progress = [capture = capture_.get()] { capture->Wake(); };
-    journal_ = std::make_unique<Sender>(*log, std::move(options));
+    journal_ = std::make_unique<Sender>(*log, BacklogSenderOptions());
     return journal_->Lead(LogHead(), lineage_, epoch_, ledger_->position(), std::stop_token());
   };
   Status started = start();

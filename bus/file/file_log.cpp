@@ -12,6 +12,7 @@
 #include "bus/file/locator.h"
 #include "bus/file/log_dir.h"
 #include "bus/file/settings.h"
+#include "bus/file/unsynced_writer.h"
 #include "bus/file/wakeup.h"
 
 namespace runnel::bus {
@@ -107,7 +108,10 @@ Result<std::unique_ptr<LogWriter>> FileLog::TakeOver(const TakeOverDecision& dec
                                                      std::stop_token stop) {
   TRY_ASSIGN(std::unique_ptr<Appender> appender, Appender::Open(dir_.path(), settings_));
   TRY(appender->TakeLead(decision, std::move(stop)));
-  return std::unique_ptr<LogWriter>(std::make_unique<FileWriter>(std::move(appender), settings_, std::move(options)));
+  if (!settings_.sync) {
+    return std::unique_ptr<LogWriter>(std::make_unique<UnsyncedWriter>(std::move(appender), std::move(options)));
+  }
+  return std::unique_ptr<LogWriter>(std::make_unique<FileWriter>(std::move(appender), std::move(options)));
 }
 
 Result<FileReader::Start> FileLog::Locate(const LeaderState& leader, const StartAt& start) {

@@ -5,15 +5,15 @@
 
 namespace runnel::bus::file {
 
-FileWriter::FileWriter(std::unique_ptr<Appender> appender, const Settings& settings, WriterOptions options)
-    : settings_(settings), options_(std::move(options)), appender_(std::move(appender)) {
+FileWriter::FileWriter(std::unique_ptr<Appender> appender, WriterOptions options)
+    : options_(std::move(options)), appender_(std::move(appender)) {
   {
     MutexLock lock(mutex_);
     acked_.last_seq = appender_->last_seq();
     written_extent_ = appender_->extent();
   }
   write_thread_ = std::jthread([this](std::stop_token stop) { WriteLoop(std::move(stop)); });
-  if (settings_.sync) sync_thread_ = std::jthread([this](std::stop_token stop) { SyncLoop(std::move(stop)); });
+  sync_thread_ = std::jthread([this](std::stop_token stop) { SyncLoop(std::move(stop)); });
 }
 
 FileWriter::~FileWriter() {
@@ -108,19 +108,9 @@ void FileWriter::WriteLoop(std::stop_token stop) {
       } else if (!error_) {
         error_ = written.error();
       }
-      // Nobody waits for the disk: what is written is done.
-      if (!settings_.sync && written.ok()) {
-        acked_ = written_;
-        synced_extent_ = written_extent_;
-      }
     }
     group.clear();
-    if (settings_.sync) {
-      written_cond_.NotifyOne();
-    } else {
-      settled_cond_.NotifyAll();
-      if (options_.on_progress) options_.on_progress();
-    }
+    written_cond_.NotifyOne();
   }
 }
 

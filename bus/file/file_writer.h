@@ -1,6 +1,6 @@
 // The pipelined writer of a file log, in two steps with a thread each: what is queued is written as a group, at once,
 // so that readers have it within microseconds; what is written is synced, as much as has come together meanwhile, and
-// then acked. A log that is not synced needs the first step only.
+// then acked.
 #pragma once
 
 #include <memory>
@@ -11,7 +11,6 @@
 
 #include "bus/bus.h"
 #include "bus/file/appender.h"
-#include "bus/file/settings.h"
 #include "ltx/base/sync.h"
 
 namespace runnel::bus::file {
@@ -19,7 +18,7 @@ namespace runnel::bus::file {
 class FileWriter : public LogWriter {
  public:
   // The appender has taken the lead.
-  FileWriter(std::unique_ptr<Appender> appender, const Settings& settings, WriterOptions options);
+  FileWriter(std::unique_ptr<Appender> appender, WriterOptions options);
   ~FileWriter() override;
 
   Status Append(std::string payload, std::stop_token stop) override;
@@ -41,7 +40,6 @@ class FileWriter : public LogWriter {
   void SyncLoop(std::stop_token stop);
   bool HasRoom(size_t payload_bytes) const REQUIRES_LOCK(mutex_);
 
-  const Settings settings_;
   const WriterOptions options_;
   const std::unique_ptr<Appender> appender_;  // touched by the write loop only
 

@@ -34,9 +34,9 @@ TEST(FinishLine, LearnsWhereTheApplicationCheckpoints) {
   line.NewRound();
   line.See(kSyncing, 50, 0);
   EXPECT_EQ(line.frames_left(), 51u);
-  line.See(kSyncing, 96, 0);
+  line.See(kSyncing, 84, 0);
   EXPECT_FALSE(line.near());
-  line.See(kSyncing, 97, 0);
+  line.See(kSyncing, 85, 0);
   EXPECT_TRUE(line.near());
 }
 
