@@ -242,6 +242,8 @@ Status DatabasePublisher::PublishLtx(Sender& sender, const LtxSpec& spec, const 
 // Asked by capture while it finishes a checkpoint by force: everything read, sent and acknowledged, or not in time.
 bool DatabasePublisher::DrainFor(steady_clock::time_point deadline) {
   if (!sender_->leading() || !sender_->error().ok()) return false;
+  // A backlog is being sent, and what comes now belongs behind it.
+  if (!backlog_->empty() && journal_ == nullptr) return false;
   while (true) {
     if (!Gather(*sender_).ok()) return false;
     Release(ReleasedTxid());
