@@ -32,11 +32,8 @@ bool FileWriter::HasRoom(size_t payload_bytes) const {
 }
 
 Status FileWriter::Append(std::string payload, std::stop_token stop) {
-  size_t bytes = payload.size();
-  if (bytes > kRecordPayloadBytesMax) {
-    return Error(Errc::kInvalid, "payload of " + std::to_string(bytes) + " bytes, at most " +
-                                     std::to_string(kRecordPayloadBytesMax) + " fit");
-  }
+  TRY(CheckPayloadSize(payload));
+  const size_t bytes = payload.size();
   {
     MutexLock lock(mutex_);
     while (!error_ && !HasRoom(bytes)) {

@@ -82,6 +82,12 @@ Result<SegmentHeader> DecodeSegmentHeader(Bytes bytes) {
   return header;
 }
 
+Status CheckPayloadSize(std::string_view payload) {
+  if (payload.size() <= kRecordPayloadBytesMax) return Ok();
+  return Error(Errc::kInvalid, "payload of " + std::to_string(payload.size()) + " bytes, at most " +
+                                   std::to_string(kRecordPayloadBytesMax) + " fit");
+}
+
 void AppendRecord(std::string& out, const Incarnation& incarnation, StreamSeq seq, WallTime stored_at,
                   uint32_t synced_bytes, std::string_view payload) {
   CHECK(payload.size() <= kRecordPayloadBytesMax, "payload too large for a record");

@@ -64,6 +64,9 @@ std::string EncodeSegmentHeader(const SegmentHeader& header);
 // Errors: kCorrupt; kUnsupported (version).
 Result<SegmentHeader> DecodeSegmentHeader(Bytes bytes);
 
+// Errors: kInvalid: larger than a record takes.
+Status CheckPayloadSize(std::string_view payload);
+
 // Appends header and payload. REQUIRES: payload.size() <= kRecordPayloadBytesMax.
 void AppendRecord(std::string& out, const Incarnation& incarnation, StreamSeq seq, WallTime stored_at,
                   uint32_t synced_bytes, std::string_view payload);

@@ -15,10 +15,7 @@ UnsyncedWriter::UnsyncedWriter(std::unique_ptr<Appender> appender, WriterOptions
 
 Status UnsyncedWriter::Append(std::string payload, std::stop_token stop) {
   TRY(error());
-  if (payload.size() > kRecordPayloadBytesMax) {
-    return Error(Errc::kInvalid, "payload of " + std::to_string(payload.size()) + " bytes, at most " +
-                                     std::to_string(kRecordPayloadBytesMax) + " fit");
-  }
+  TRY(CheckPayloadSize(payload));
   Status written = appender_->Append(std::span<const std::string>(&payload, 1), std::move(stop));
   if (written.ok()) appender_->NoteSynced(appender_->extent());
   {
