@@ -1,6 +1,8 @@
 #include "bus/chunker.h"
 
 #include <algorithm>
+#include <utility>
+#include <variant>
 
 #include "bus/envelope_wire.h"
 
@@ -69,13 +71,16 @@ Status Chunker::Finish(Checksum checksum, uint64_t ltx_checksum) {
 }
 
 Status Chunker::EmitChunk() {
-  Status emitted = emit_(Encode(envelope_));
+  std::string data = std::exchange(envelope_chunk().data, std::string());
+  Envelope out = envelope_;
+  std::get<Chunk>(out.body).data = std::move(data);
+  Status emitted = emit_(std::move(out));
   if (!emitted.ok()) {
     error_ = emitted.error();
     return *error_;
   }
   envelope_chunk().index += 1;
-  envelope_chunk().data.clear();
+  if (!envelope_chunk().last) envelope_chunk().data.reserve(data_bytes_);
   return Ok();
 }
 

@@ -11,6 +11,7 @@
 #include "bus/envelope.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/result.h"
+#include "ltx/format/encoder.h"
 
 namespace runnel::bus {
 
@@ -20,8 +21,8 @@ inline constexpr uint64_t kChunkDataBytes = 512 << 10;
 // ids).
 inline constexpr uint64_t kChunkHeadroomBytes = 4096;
 
-// Cuts one LTX file, given piece by piece, into encoded envelopes. One thread. After an error it is dead.
-class Chunker {
+// Cuts one LTX file, given piece by piece, into envelopes. One thread. After an error it is dead.
+class Chunker : public ltx::ByteSink {
  public:
   struct Options {
     // As in any message of this publisher; the TXIDs are set from the entry, the checksum by Finish.
@@ -31,13 +32,13 @@ class Chunker {
     uint64_t data_bytes = kChunkDataBytes;
     uint64_t payload_bytes_max = UINT64_MAX;  // LogWriter::payload_bytes_max(): smaller chunks if it says so
   };
-  // Takes each payload, in order; an error ends the chunker.
-  using Emit = std::function<Status(std::string payload)>;
+  // Takes each chunk, in order; an error ends the chunker.
+  using Emit = std::function<Status(Envelope envelope)>;
 
   // Errors: kInvalid (no room for data in a payload; an entry that breaks the envelope's rules).
   static Result<Chunker> Make(Options options, Emit emit);
 
-  Status Write(Bytes bytes);
+  Status Write(Bytes bytes) override;
 
   // The file is complete. `checksum` is the database's after it, `ltx_checksum` the file's own. Errors: kInvalid (no
   // bytes).

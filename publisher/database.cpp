@@ -236,7 +236,7 @@ Status DatabasePublisher::PublishLtx(Sender& sender, const LtxSpec& spec, const 
   stats_.ltx_bytes += built.ltx_bytes;
   Position after = built.commit.position;
   if (after.txid > ledger_->position().txid) TRY(ledger_->Push(std::move(built.commit)));
-  return sender.FinishChunks(after, built.file_checksum, built.ltx_bytes);
+  return sender.FinishChunks(after, built.file_checksum);
 }
 
 // Asked by capture while it finishes a checkpoint by force: everything read, sent and acknowledged, or not in time.

@@ -10,60 +10,9 @@
 namespace runnel::publisher {
 namespace {
 
-// 512 KiB was the fastest size on JetStream (measured); a server with a smaller limit gets smaller ones.
-constexpr uint64_t kChunkBytes = 512 << 10;
-constexpr uint64_t kEnvelopeHeadroomBytes = 4096;
-
 bus::CaptureTime Now() { return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()); }
 
 }  // namespace
-
-// Cuts one LTX byte stream into chunk messages.
-class Sender::ChunkSink : public ltx::ByteSink {
- public:
-  ChunkSink(Sender& sender, bus::Entry entry, std::stop_token stop)
-      : sender_(sender), entry_(std::move(entry)), stop_(std::move(stop)) {
-    chunk_bytes_ = std::min(kChunkBytes, sender_.writer_->payload_bytes_max() - kEnvelopeHeadroomBytes);
-  }
-
-  Status Write(Bytes bytes) override {
-    while (!bytes.empty()) {
-      size_t size = std::min<size_t>(bytes.size(), chunk_bytes_ - data_.size());
-      data_.append(AsText(bytes.first(size)));
-      bytes = bytes.subspan(size);
-      // A full buffer is kept until more comes: the last chunk must know that it is the last.
-      if (data_.size() == chunk_bytes_ && !bytes.empty())
-        TRY(Send(bus::Chunk(), Position{entry_.max_txid, Checksum()}));
-    }
-    return Ok();
-  }
-
-  Status Finish(const Position& after, uint64_t ltx_checksum, uint64_t ltx_bytes) {
-    bus::Chunk chunk;
-    chunk.last = true;
-    chunk.ltx_checksum = ltx_checksum;
-    chunk.ltx_bytes = ltx_bytes;
-    return Send(std::move(chunk), after);
-  }
-
- private:
-  Status Send(bus::Chunk chunk, const Position& position) {
-    chunk.entry = entry_;
-    chunk.index = index_++;
-    chunk.data = std::move(data_);
-    data_ = std::string();
-    bus::Envelope envelope{sender_.MakeHeader(entry_.min_txid, position), std::move(chunk)};
-    bool last = std::get<bus::Chunk>(envelope.body).last;
-    return sender_.Append(std::move(envelope), last ? position : Position(), stop_);
-  }
-
-  Sender& sender_;
-  bus::Entry entry_;
-  std::stop_token stop_;
-  uint64_t chunk_bytes_;
-  uint32_t index_ = 0;
-  std::string data_;
-};
 
 Sender::Sender(bus::Log& log, SenderOptions options) : log_(log), options_(std::move(options)) {}
 
@@ -100,6 +49,7 @@ Status Sender::Lead(const LogHead& head, const bus::Lineage& lineage, bus::Epoch
   writer_options.inflight_bytes_max = options_.inflight_bytes_max;
   writer_options.on_progress = options_.on_progress;
   TRY_ASSIGN(writer_, log_.TakeOver(decision, writer_options, stop));
+  end_ = {.txid = position.txid};
   return Ok();
 }
 
@@ -122,20 +72,24 @@ bool Sender::HasRoom() const {
 }
 
 Status Sender::Append(bus::Envelope envelope, const Position& complete, std::stop_token stop) {
+  TRY_ASSIGN(const LogEnd end, end_.After(envelope));
+  const Result<LogEnd> copy_end = copy_ != nullptr ? copy_->end_.After(envelope) : LogEnd();
   const bool commits =
       std::holds_alternative<bus::Commits>(envelope.body) || std::holds_alternative<bus::Chunk>(envelope.body);
   std::string payload = bus::Encode(std::move(envelope));
   std::string copy = copy_ != nullptr && commits ? payload : std::string();
-  TRY(AppendPayload(std::move(payload), complete, stop));
+  TRY(AppendPayload(std::move(payload), end, complete, stop));
+  if (copy.empty()) return Ok();
   // The copy must have no holes: after the first trouble it gets nothing more.
-  if (!copy.empty() && !copy_->AppendPayload(std::move(copy), complete, stop).ok()) copy_ = nullptr;
+  if (!copy_end.ok() || !copy_->AppendPayload(std::move(copy), *copy_end, complete, stop).ok()) copy_ = nullptr;
   return Ok();
 }
 
-Status Sender::AppendPayload(std::string payload, const Position& complete, std::stop_token stop) {
+Status Sender::AppendPayload(std::string payload, const LogEnd& end, const Position& complete, std::stop_token stop) {
   CHECK(writer_ != nullptr, "append without leadership");
   uint64_t bytes = payload.size();
   TRY(writer_->Append(std::move(payload), std::move(stop)));
+  end_ = end;
   sent_.push_back({complete, bytes});
   inflight_bytes_ += bytes;
   CollectAcks();
@@ -168,12 +122,23 @@ Status Sender::Flush(std::stop_token stop) {
 
 Result<ltx::ByteSink*> Sender::BeginChunks(bus::Entry entry, std::stop_token stop) {
   TRY(Flush(stop));
-  chunks_ = std::make_unique<ChunkSink>(*this, std::move(entry), std::move(stop));
-  return static_cast<ltx::ByteSink*>(chunks_.get());
+  CHECK(writer_ != nullptr, "chunks without leadership");
+  bus::Chunker::Options options;
+  options.header = MakeHeader(entry.min_txid, Position());
+  options.entry = std::move(entry);
+  options.payload_bytes_max = writer_->payload_bytes_max();
+  auto send = [this, stop = std::move(stop)](bus::Envelope envelope) -> Status {
+    envelope.header.captured_at = Now();
+    const bool last = std::get<bus::Chunk>(envelope.body).last;
+    const Position complete = last ? envelope.header.position : Position();
+    return Append(std::move(envelope), complete, stop);
+  };
+  TRY_ASSIGN(chunks_, bus::Chunker::Make(std::move(options), std::move(send)));
+  return static_cast<ltx::ByteSink*>(&*chunks_);
 }
 
-Status Sender::FinishChunks(const Position& after, uint64_t ltx_checksum, uint64_t ltx_bytes) {
-  Status sent = chunks_->Finish(after, ltx_checksum, ltx_bytes);
+Status Sender::FinishChunks(const Position& after, uint64_t ltx_checksum) {
+  Status sent = chunks_->Finish(after.checksum, ltx_checksum);
   chunks_.reset();
   return sent;
 }

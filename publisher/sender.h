@@ -1,6 +1,7 @@
 // The publisher's end of the log: leads it, packs LTX files into messages, and knows up to which TXID the log has
 // acknowledged. Keeps nothing that was sent: after any trouble the caller reads the head of the log, rewinds capture to
-// it and sends again (the WAL is the outbox).
+// it and sends again (the WAL is the outbox). What does not follow on what was sent before is refused with kGap
+// (log_end.h).
 //
 // THREAD: the database's thread; on_progress (given at construction) is called from the bus's threads.
 #pragma once
@@ -10,14 +11,17 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "bus/bus.h"
+#include "bus/chunker.h"
 #include "bus/envelope.h"
 #include "ltx/base/result.h"
 #include "ltx/format/encoder.h"
+#include "publisher/log_end.h"
 #include "publisher/log_head.h"
 
 namespace runnel::publisher {
@@ -56,7 +60,7 @@ class Sender {
   // A large LTX in chunks: write its bytes to the sink this returns, then FinishChunks. Nothing else may be sent
   // between.
   Result<ltx::ByteSink*> BeginChunks(bus::Entry entry, std::stop_token stop);
-  Status FinishChunks(const Position& after, uint64_t ltx_checksum, uint64_t ltx_bytes);
+  Status FinishChunks(const Position& after, uint64_t ltx_checksum);
   Status SendHeartbeat(const Position& position, std::stop_token stop);
   // Where an image lies that a new subscriber can begin with; `position` is the log's.
   Status SendReference(bus::SnapshotRef ref, const Position& position, std::stop_token stop);
@@ -80,11 +84,10 @@ class Sender {
   void Abandon();
 
  private:
-  class ChunkSink;
   bus::Header MakeHeader(Txid min_txid, const Position& position) const;
   // `complete`: the position the log has reached once the message is acked; TXID 0: it tells nothing.
   Status Append(bus::Envelope envelope, const Position& complete, std::stop_token stop);
-  Status AppendPayload(std::string payload, const Position& complete, std::stop_token stop);
+  Status AppendPayload(std::string payload, const LogEnd& end, const Position& complete, std::stop_token stop);
   void CollectAcks();
 
   bus::Log& log_;
@@ -92,6 +95,7 @@ class Sender {
   bus::Lineage lineage_;
   bus::Epoch epoch_;
   std::unique_ptr<bus::LogWriter> writer_;
+  LogEnd end_;  // of what was given to writer_
   std::vector<bus::Entry> packed_;
   uint64_t packed_bytes_ = 0;
   Position packed_position_;
@@ -104,7 +108,7 @@ class Sender {
   uint64_t inflight_bytes_ = 0;
   Position acked_;
   Sender* copy_ = nullptr;
-  std::unique_ptr<ChunkSink> chunks_;
+  std::optional<bus::Chunker> chunks_;  // of the LTX that is being sent
 };
 
 }  // namespace runnel::publisher

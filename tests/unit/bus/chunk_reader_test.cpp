@@ -51,8 +51,8 @@ std::vector<std::string> Chunks(const std::string& file, uint64_t epoch = 3) {
   options.entry.min_txid = options.entry.max_txid = Txid(5);
   options.data_bytes = 10;
   std::vector<std::string> payloads;
-  Result<Chunker> chunker = Chunker::Make(options, [&payloads](std::string payload) {
-    payloads.push_back(std::move(payload));
+  Result<Chunker> chunker = Chunker::Make(options, [&payloads](const Envelope& chunk) {
+    payloads.push_back(Encode(chunk));
     return Ok();
   });
   EXPECT_TRUE(chunker->Write(AsBytes(file)).ok());

@@ -34,8 +34,8 @@ std::string SomeFile(size_t size) {
 // Cuts the file, given in pieces of `piece` bytes.
 std::vector<std::string> Cut(const Chunker::Options& options, const std::string& file, size_t piece) {
   std::vector<std::string> payloads;
-  Result<Chunker> chunker = Chunker::Make(options, [&payloads](std::string payload) {
-    payloads.push_back(std::move(payload));
+  Result<Chunker> chunker = Chunker::Make(options, [&payloads](const Envelope& chunk) {
+    payloads.push_back(Encode(chunk));
     return Ok();
   });
   EXPECT_TRUE(chunker.ok());
@@ -101,7 +101,7 @@ TEST(Chunker, PayloadsNeverExceedWhatTheBusTakes) {
 TEST(Chunker, NoRoomForDataIsInvalid) {
   Chunker::Options options = SomeOptions(10);
   options.payload_bytes_max = kChunkHeadroomBytes;
-  auto emit = [](std::string) { return Ok(); };
+  auto emit = [](const Envelope&) { return Ok(); };
   EXPECT_EQ(Chunker::Make(options, emit).code(), Errc::kInvalid);
   options = SomeOptions(0);
   EXPECT_EQ(Chunker::Make(options, emit).code(), Errc::kInvalid);
@@ -111,14 +111,14 @@ TEST(Chunker, NoRoomForDataIsInvalid) {
 }
 
 TEST(Chunker, FileWithoutBytesIsInvalid) {
-  Result<Chunker> chunker = Chunker::Make(SomeOptions(10), [](std::string) { return Ok(); });
+  Result<Chunker> chunker = Chunker::Make(SomeOptions(10), [](const Envelope&) { return Ok(); });
   ASSERT_TRUE(chunker.ok());
   EXPECT_EQ(chunker->Finish(Checksum::Empty(), 1).code(), Errc::kInvalid);
 }
 
 TEST(Chunker, FirstErrorOfTheBusEndsIt) {
   int calls = 0;
-  Result<Chunker> chunker = Chunker::Make(SomeOptions(10), [&calls](std::string) -> Status {
+  Result<Chunker> chunker = Chunker::Make(SomeOptions(10), [&calls](const Envelope&) -> Status {
     ++calls;
     return Error(Errc::kConflict, "fenced");
   });

@@ -75,8 +75,8 @@ class FindTest : public ::testing::Test {
     options.data_bytes = 10;
     StreamSeq first(appended_ + 1);
     size_t emitted = 0;
-    Result<Chunker> chunker = Chunker::Make(options, [&](std::string payload) {
-      if (emitted++ < count) AppendRaw(std::move(payload));
+    Result<Chunker> chunker = Chunker::Make(options, [&](const Envelope& chunk) {
+      if (emitted++ < count) Append(chunk);
       return Ok();
     });
     EXPECT_TRUE(chunker->Write(AsBytes(std::string(of * 10, 'x'))).ok());
