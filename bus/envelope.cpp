@@ -6,6 +6,7 @@
 #include <span>
 
 #include "bus/envelope_wire.h"
+#include "bus/packer.h"
 #include "envelope.pb.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/check.h"
@@ -58,7 +59,6 @@ Kind SetBody(const TakeOverMarker&, v1::Envelope&) { return Kind::kTakeOver; }
 Kind SetBody(const UnknownKind& unknown, v1::Envelope&) { return static_cast<Kind>(unknown.kind); }
 
 void SetHeader(const Header& header, Kind kind, v1::Header& wire) {
-  wire.set_format_version(kFormatVersion);
   wire.set_kind(static_cast<v1::Kind>(kind));
   wire.set_lineage(header.lineage.bytes.data(), header.lineage.bytes.size());
   wire.set_epoch(header.epoch.raw());
@@ -85,7 +85,24 @@ Result<Entry> TakeEntry(v1::Entry& wire) {
   return entry;
 }
 
+// To where plain messages have them.
+Status UnpackEntries(v1::Envelope& wire) {
+  const uint64_t bytes = wire.packed().bytes();
+  if (bytes > kPayloadBytesMax) return Corrupt("packed files of " + std::to_string(bytes) + " bytes");
+  TRY_ASSIGN(const std::string files, Unpack(wire.packed().lz4_block(), bytes));
+  std::string_view rest = files;
+  for (v1::Entry& entry : *wire.mutable_entries()) {
+    if (!entry.ltx().empty()) return Corrupt("an entry's bytes stand beside packed ones");
+    if (entry.ltx_bytes() > rest.size()) return Corrupt("packed files are longer than what is packed");
+    entry.set_ltx(rest.data(), entry.ltx_bytes());
+    rest.remove_prefix(entry.ltx_bytes());
+  }
+  if (!rest.empty()) return Corrupt("packed files are shorter than what is packed");
+  return Ok();
+}
+
 Result<Commits> TakeCommits(const Header& header, v1::Envelope& wire) {
+  if (wire.has_packed()) TRY(UnpackEntries(wire));
   Commits commits;
   commits.entries.reserve(static_cast<size_t>(wire.entries_size()));
   for (v1::Entry& wire_entry : *wire.mutable_entries()) {
@@ -144,7 +161,7 @@ Result<SnapshotRef> TakeSnapshotRef(const Header& header, v1::SnapshotRef& wire)
 
 Status CheckOnlyItsOwnBody(Kind kind, const WireParts& parts) {
   bool foreign = (parts.entry_count != 0 && kind != Kind::kCommits) || (parts.has_chunk && kind != Kind::kChunk) ||
-                 (parts.has_snapshot_ref && kind != Kind::kSnapshotRef);
+                 (parts.has_snapshot_ref && kind != Kind::kSnapshotRef) || (parts.has_packed && kind != Kind::kCommits);
   if (!foreign) return Ok();
   return Corrupt("a message of kind " + std::to_string(static_cast<int>(kind)) + " carries what another kind carries");
 }
@@ -212,6 +229,24 @@ std::string Encode(Envelope envelope) {
   v1::Envelope wire;
   Kind kind = std::visit([&wire](auto& body) { return SetBody(body, wire); }, envelope.body);
   SetHeader(envelope.header, kind, *wire.mutable_header());
+  wire.mutable_header()->set_format_version(kFormatVersion);
+  return wire.SerializeAsString();
+}
+
+std::string EncodePacked(Envelope envelope, PackedLtx packed) {
+  v1::Envelope wire;
+  auto& commits = std::get<Commits>(envelope.body);
+  for (Entry& entry : commits.entries) {
+    const uint64_t bytes = entry.ltx.size();
+    entry.ltx.clear();
+    v1::Entry& out = *wire.add_entries();
+    SetEntry(entry, out);
+    out.set_ltx_bytes(bytes);
+  }
+  SetHeader(envelope.header, Kind::kCommits, *wire.mutable_header());
+  wire.mutable_header()->set_format_version(kPackedFormatVersion);
+  wire.mutable_packed()->set_bytes(packed.bytes);
+  wire.mutable_packed()->set_lz4_block(std::move(packed.lz4_block));
   return wire.SerializeAsString();
 }
 
@@ -225,6 +260,7 @@ Result<Envelope> Decode(std::string_view payload) {
     return out;
   }
   TRY(CheckOnlyItsOwnBody(header.kind, parts));
+  if (parts.has_packed && !header.may_pack) return Corrupt("packed files in format version 1");
   v1::Envelope wire;
   if (!wire.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return Corrupt("a field is malformed");
   TRY(TakeBody(header.kind, wire, out));

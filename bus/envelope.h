@@ -92,6 +92,14 @@ struct Envelope {
 // Takes the envelope: what is long in it moves and is copied once, into the payload.
 std::string Encode(Envelope envelope);
 
+// The LTX files of all entries of a message, one behind the other, as one LZ4 block (bus/packer.h makes it).
+struct PackedLtx {
+  uint64_t bytes = 0;  // uncompressed
+  std::string lz4_block;
+};
+// As Encode, with `packed` in place of the entries' own bytes.
+std::string EncodePacked(Envelope envelope, PackedLtx packed);
+
 // Errors: kCorrupt (not an envelope, a rule broken), kUnsupported (a newer format version).
 Result<Envelope> Decode(std::string_view payload);
 

@@ -15,6 +15,7 @@ constexpr uint32_t kHeaderField = 1;
 constexpr uint32_t kEntriesField = 2;
 constexpr uint32_t kChunkField = 3;
 constexpr uint32_t kSnapshotRefField = 4;
+constexpr uint32_t kPackedField = 5;
 
 // Whether the strings of a message (fields `a` and `b`) are text.
 bool HasTextOnly(std::string_view message, uint32_t a, uint32_t b) {
@@ -55,7 +56,8 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
     // Protobuf would merge a repeated header or chunk into one; then what a cheap look sees and what a full one sees
     // could differ, so such a message is not an envelope.
     bool again = (field->number == kHeaderField && has_header) || (field->number == kChunkField && parts.has_chunk) ||
-                 (field->number == kSnapshotRefField && parts.has_snapshot_ref);
+                 (field->number == kSnapshotRefField && parts.has_snapshot_ref) ||
+                 (field->number == kPackedField && parts.has_packed);
     if (again) return Corrupt("field " + std::to_string(field->number) + " stands twice");
     switch (field->number) {
       case kHeaderField:
@@ -74,6 +76,10 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
         parts.has_snapshot_ref = true;
         parts.snapshot_ref = field->bytes;
         break;
+      case kPackedField:
+        parts.has_packed = true;
+        if (!IsPlain(field->bytes, 0)) return Corrupt("the packed files are malformed");
+        break;
       default: break;  // a later format's field
     }
   }
@@ -91,11 +97,13 @@ Result<WireHeader> DecodeWireHeader(std::string_view bytes) {
   v1::Header wire;
   if (!wire.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return Corrupt("the header is malformed");
   if (wire.format_version() == 0) return Corrupt("no format version");
-  if (wire.format_version() != kFormatVersion) {
+  if (wire.format_version() > kPackedFormatVersion) {
     return Error(Errc::kUnsupported, "envelope: format version " + std::to_string(wire.format_version()) +
-                                         " is newer than this program understands (1); upgrade it");
+                                         " is newer than this program understands (" +
+                                         std::to_string(kPackedFormatVersion) + "); upgrade it");
   }
   WireHeader out;
+  out.may_pack = wire.format_version() >= kPackedFormatVersion;
   out.kind = static_cast<Kind>(static_cast<int>(wire.kind()));
   Header& header = out.header;
   if (wire.lineage().size() != header.lineage.bytes.size()) {

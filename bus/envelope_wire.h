@@ -19,6 +19,7 @@ enum class Kind : int {
 };
 
 inline constexpr uint32_t kFormatVersion = 1;
+inline constexpr uint32_t kPackedFormatVersion = 2;  // as 1, and LTX files may be packed
 // Largest payload taken: the hard limit of the largest bus, NATS.
 inline constexpr size_t kPayloadBytesMax = size_t{64} << 20;
 // Entries of one message: far above what a publisher gathers, small enough that a hostile message stays cheap.
@@ -29,9 +30,10 @@ inline constexpr size_t kTextBytesMax = 4096;
 struct WireHeader {
   Header header;
   Kind kind = Kind::kUnspecified;  // may hold a number this program does not know
+  bool may_pack = false;           // its format version has packed LTX files
 };
 
-// The four fields of Envelope in the message, uncopied.
+// The five fields of Envelope in the message, uncopied.
 struct WireParts {
   std::string_view header;
   std::string_view chunk;
@@ -39,6 +41,7 @@ struct WireParts {
   size_t entry_count = 0;
   bool has_chunk = false;
   bool has_snapshot_ref = false;
+  bool has_packed = false;
 };
 
 // Errors: kCorrupt (not an envelope, or too large).

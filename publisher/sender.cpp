@@ -76,7 +76,7 @@ Status Sender::Append(bus::Envelope envelope, const Position& complete, std::sto
   const Result<LogEnd> copy_end = copy_ != nullptr ? copy_->end_.After(envelope) : LogEnd();
   const bool commits =
       std::holds_alternative<bus::Commits>(envelope.body) || std::holds_alternative<bus::Chunk>(envelope.body);
-  std::string payload = bus::Encode(std::move(envelope));
+  std::string payload = packer_.Encode(std::move(envelope), std::chrono::steady_clock::now());
   std::string copy = copy_ != nullptr && commits ? payload : std::string();
   TRY(AppendPayload(std::move(payload), end, complete, stop));
   if (copy.empty()) return Ok();

@@ -19,6 +19,7 @@
 #include "bus/bus.h"
 #include "bus/chunker.h"
 #include "bus/envelope.h"
+#include "bus/packer.h"
 #include "ltx/base/result.h"
 #include "ltx/format/encoder.h"
 #include "publisher/log_end.h"
@@ -96,6 +97,7 @@ class Sender {
   bus::Epoch epoch_;
   std::unique_ptr<bus::LogWriter> writer_;
   LogEnd end_;  // of what was given to writer_
+  bus::Packer packer_;
   std::vector<bus::Entry> packed_;
   uint64_t packed_bytes_ = 0;
   Position packed_position_;

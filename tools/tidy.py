@@ -59,7 +59,7 @@ LIBRARIES = (
     (r"yaml-cpp/.*", ("ltx/base/config_tree.cpp",)),
     (r"tl/expected\.hpp", ("ltx/base/result.h",)),
     (r"google/protobuf/.*|envelope\.pb\.h", ("bus/envelope",)),
-    (r"lz4.*|isa-l.*", ("ltx/format/", "bus/file/")),
+    (r"lz4.*|isa-l.*", ("ltx/format/", "bus/file/", "bus/packer.cpp")),
     (r"CLI/.*", ("tools/",)),
     (r"nlohmann/.*", ("tools/", "bus/nats/", "bus/kafka/",
                       "subscriber/feed/", "subscriber/archive/", "publisher/", "subscriber/")),

@@ -51,6 +51,11 @@ def read_by_others(world, kafka):
     for i in range(10):
         app.execute("INSERT INTO t(a, b) VALUES(?, randomblob(100))", (i,))
     app.execute("INSERT INTO t(a, b) VALUES(1, randomblob(3000000))")
+    # Many commits that come at once share a message, and their files are packed.
+    publisher.kill(signal.SIGSTOP)
+    for i in range(50):
+        app.execute("INSERT INTO t(a, b) VALUES(?, randomblob(20))", (i,))
+    publisher.kill(signal.SIGCONT)
     later = world.assert_equal(source, publisher, subscriber)
 
     lines = decode(world, kafka, "orders")
@@ -62,6 +67,7 @@ def read_by_others(world, kafka):
     txids = [int(p[:16], 16) for p in shown if p[17:] != "0" * 16]
     assert txids == sorted(txids), txids
     assert any(line[1] == "chunk" for line in counted), "a large transaction comes in chunks"
+    assert any(line[1] == "commits" and int(line[7]) >= 40 for line in counted), counted
     # Each TXID once: in an entry, or as the file that came in chunks.
     entries = sum(int(line[7]) for line in counted if line[1] == "commits")
     assert entries + 1 == int(later[:16], 16), (entries, later)

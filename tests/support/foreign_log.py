@@ -37,19 +37,58 @@ def one(message, number, default=0):
 COMMITS, CHUNK, HEARTBEAT, TAKEOVER = 1, 2, 4, 5
 
 
+def unpacked(data):
+    """The bytes of a raw LZ4 block."""
+    out, at = bytearray(), 0
+
+    def length(nibble):
+        nonlocal at
+        size, byte = nibble, 255 if nibble == 15 else 0
+        while byte == 255:
+            byte, at = data[at], at + 1
+            size += byte
+        return size
+    while True:
+        token, at = data[at], at + 1
+        size = length(token >> 4)
+        out, at = out + data[at:at + size], at + size
+        if at >= len(data):
+            return bytes(out)
+        back, at = data[at] | data[at + 1] << 8, at + 2
+        for _ in range(length(token & 15) + 4):
+            out.append(out[-back])
+
+
+def entry_files(envelope):
+    """(min TXID, max TXID, bytes) of each entry."""
+    entries = list(map(fields, envelope.get(2, [])))
+    if 5 not in envelope:
+        return [(one(entry, 1), one(entry, 2), one(entry, 5, b"")) for entry in entries]
+    packed, files, at = fields(envelope[5][0]), [], 0
+    rest = unpacked(one(packed, 2, b""))
+    assert len(rest) == one(packed, 1), "the size of packed files"
+    for entry in entries:
+        assert 5 not in entry, "bytes beside packed ones"
+        files.append((one(entry, 1), one(entry, 2), rest[at:at + one(entry, 7)]))
+        at += one(entry, 7)
+    assert at == len(rest), "packed files are all of what is packed"
+    return files
+
+
 def ltx_files(raw, name):
-    """(min TXID, max TXID, bytes) of every LTX file in the stream, oldest first, and the messages counted by kind."""
+    """(min TXID, max TXID, bytes) of every LTX file in the stream, oldest first, and the messages counted by
+    kind, those with packed files as "packed" too."""
     state = raw.api(f"STREAM.INFO.RUNNEL-{name}")["state"]
     files, kinds, parts = [], {}, []
     for seq in range(state["first_seq"], state["last_seq"] + 1):
         answer = raw.api(f"STREAM.MSG.GET.RUNNEL-{name}", {"seq": seq})
         envelope = fields(base64.b64decode(answer["message"]["data"]))
         header = fields(one(envelope, 1, b""))
-        assert one(header, 1) == 1 and one(header, 5).decode() == name, header
+        assert one(header, 1) == (2 if 5 in envelope else 1) and one(header, 5).decode() == name, header
         kind = one(header, 2)
         kinds[kind] = kinds.get(kind, 0) + 1
-        for entry in map(fields, envelope.get(2, [])):
-            files.append((one(entry, 1), one(entry, 2), one(entry, 5, b"")))
+        kinds["packed"] = kinds.get("packed", 0) + (5 in envelope)
+        files += entry_files(envelope)
         if kind == CHUNK:
             chunk = fields(one(envelope, 3))
             parts = parts if one(chunk, 2) else []

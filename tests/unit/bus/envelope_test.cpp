@@ -235,6 +235,8 @@ TEST(Envelope, NewerFormatVersionIsUnsupportedNotCorrupt) {
   std::string bytes = Encode(SomeHeartbeat());
   ASSERT_EQ(bytes.substr(2, 2), FromHex("0801"));
   bytes[3] = 2;
+  EXPECT_TRUE(Decode(bytes).ok());
+  bytes[3] = 3;
   EXPECT_EQ(Decode(bytes).code(), Errc::kUnsupported);
   EXPECT_EQ(DecodeHeader(bytes).code(), Errc::kUnsupported);
   EXPECT_EQ(DecodeOutline(bytes).code(), Errc::kUnsupported);
