@@ -10,7 +10,8 @@ namespace {
 
 // A try in vain takes about 0.2 ms.
 constexpr std::chrono::milliseconds kRetry{50};
-constexpr uint64_t kInputMax = uint64_t{16} << 20;  // beyond it, one file fills the message alone
+// What several commits of one message have at most; ranges that caught up with a backlog have met each other already.
+constexpr uint64_t kInputMax = 2 << 20;
 
 uint64_t LtxBytes(const Commits& commits) {
   uint64_t bytes = 0;
