@@ -56,8 +56,8 @@ Status Sender::Lead(const LogHead& head, const bus::Lineage& lineage, bus::Epoch
 void Sender::Abandon() {
   chunks_.reset();
   writer_.reset();
-  packed_.clear();
-  packed_bytes_ = 0;
+  gathered_.clear();
+  gathered_bytes_ = 0;
   sent_.clear();
   collected_ = 0;
   inflight_bytes_ = 0;
@@ -106,18 +106,19 @@ void Sender::CollectAcks() {
 }
 
 Status Sender::SendLtx(bus::Entry entry, const Position& after, std::stop_token stop) {
-  packed_bytes_ += entry.ltx.size();
-  packed_position_ = after;
-  packed_.push_back(std::move(entry));
-  return packed_bytes_ >= options_.message_bytes_target ? Flush(stop) : Ok();
+  gathered_bytes_ += entry.ltx.size();
+  gathered_position_ = after;
+  gathered_.push_back(std::move(entry));
+  return gathered_bytes_ >= options_.message_bytes_target ? Flush(stop) : Ok();
 }
 
 Status Sender::Flush(std::stop_token stop) {
-  if (packed_.empty()) return Ok();
-  bus::Envelope envelope{MakeHeader(packed_.front().min_txid, packed_position_), bus::Commits{std::move(packed_)}};
-  packed_ = {};
-  packed_bytes_ = 0;
-  return Append(std::move(envelope), packed_position_, stop);
+  if (gathered_.empty()) return Ok();
+  bus::Envelope envelope{MakeHeader(gathered_.front().min_txid, gathered_position_),
+                         bus::Commits{std::move(gathered_)}};
+  gathered_ = {};
+  gathered_bytes_ = 0;
+  return Append(std::move(envelope), gathered_position_, stop);
 }
 
 Result<ltx::ByteSink*> Sender::BeginChunks(bus::Entry entry, std::stop_token stop) {

@@ -54,9 +54,10 @@ class Sender {
   // Room for another message without waiting.
   bool HasRoom() const;
 
-  // Adds a whole LTX to the message being packed; sends the message when it is full. Waits only when there is no room.
+  // Adds a whole LTX to the message being gathered; sends the message when it is full. Waits only when there is no
+  // room.
   Status SendLtx(bus::Entry entry, const Position& after, std::stop_token stop);
-  // Sends what is packed.
+  // Sends what is gathered.
   Status Flush(std::stop_token stop);
   // A large LTX in chunks: write its bytes to the sink this returns, then FinishChunks. Nothing else may be sent
   // between.
@@ -98,9 +99,9 @@ class Sender {
   std::unique_ptr<bus::LogWriter> writer_;
   LogEnd end_;  // of what was given to writer_
   bus::Packer packer_;
-  std::vector<bus::Entry> packed_;
-  uint64_t packed_bytes_ = 0;
-  Position packed_position_;
+  std::vector<bus::Entry> gathered_;
+  uint64_t gathered_bytes_ = 0;
+  Position gathered_position_;
   struct Sent {
     Position complete;
     uint64_t bytes;
