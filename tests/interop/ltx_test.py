@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from foreign_log import CHUNK, COMMITS, ltx_files  # noqa: E402
-from harness import log, peer, run  # noqa: E402
+from harness import log, peer, run, until  # noqa: E402
 from nats_raw import RawNats  # noqa: E402
 from workload import SCHEMA, Workload  # noqa: E402
 
@@ -42,11 +42,11 @@ def published(world, nats, page_size, steps):
     workload.commit(("INSERT INTO t(a, b) VALUES(1, randomblob(5000000))",))
     for _ in range(steps):
         workload.step()
-    # Many commits that come at once share a message, and their files are packed; for longer than tries in vain deter.
+    # Many commits that come at once share a message, and their files are packed, once a try in vain is long enough ago.
     publisher.kill(signal.SIGSTOP)
-    later = time.monotonic() + 0.2
-    while time.monotonic() < later:
+    for _ in range(50):
         workload.commit(("INSERT INTO t(a, b) VALUES(1, randomblob(20))",))
+    until(lambda later=time.monotonic() + 0.2: time.monotonic() >= later, "no try is held back any more", 5)
     publisher.kill(signal.SIGCONT)
     position = world.await_drained(publisher)
     files, kinds = ltx_files(RawNats(nats.port), name)
