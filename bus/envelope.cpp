@@ -59,6 +59,7 @@ Kind SetBody(const TakeOverMarker&, v1::Envelope&) { return Kind::kTakeOver; }
 Kind SetBody(const UnknownKind& unknown, v1::Envelope&) { return static_cast<Kind>(unknown.kind); }
 
 void SetHeader(const Header& header, Kind kind, v1::Header& wire) {
+  wire.set_format_version(kFormatVersion);
   wire.set_kind(static_cast<v1::Kind>(kind));
   wire.set_lineage(header.lineage.bytes.data(), header.lineage.bytes.size());
   wire.set_epoch(header.epoch.raw());
@@ -69,6 +70,11 @@ void SetHeader(const Header& header, Kind kind, v1::Header& wire) {
   wire.set_node(header.node);
   wire.set_captured_us(header.captured_at.time_since_epoch().count());
   wire.set_page_size(header.page_size.raw());
+}
+
+void SetEnvelope(Envelope& envelope, v1::Envelope& wire) {
+  Kind kind = std::visit([&wire](auto& body) { return SetBody(body, wire); }, envelope.body);
+  SetHeader(envelope.header, kind, *wire.mutable_header());
 }
 
 // ---- decode ----
@@ -87,9 +93,7 @@ Result<Entry> TakeEntry(v1::Entry& wire) {
 
 // To where plain messages have them.
 Status UnpackEntries(v1::Envelope& wire) {
-  const uint64_t bytes = wire.packed().bytes();
-  if (bytes > kPayloadBytesMax) return Corrupt("packed files of " + std::to_string(bytes) + " bytes");
-  TRY_ASSIGN(const std::string files, Unpack(wire.packed().lz4_block(), bytes));
+  TRY_ASSIGN(const std::string files, Unpack(wire.packed().lz4_block(), wire.packed().bytes()));
   std::string_view rest = files;
   for (v1::Entry& entry : *wire.mutable_entries()) {
     if (!entry.ltx().empty()) return Corrupt("an entry's bytes stand beside packed ones");
@@ -227,24 +231,18 @@ std::string_view ToString(Origin origin) {
 
 std::string Encode(Envelope envelope) {
   v1::Envelope wire;
-  Kind kind = std::visit([&wire](auto& body) { return SetBody(body, wire); }, envelope.body);
-  SetHeader(envelope.header, kind, *wire.mutable_header());
-  wire.mutable_header()->set_format_version(kFormatVersion);
+  SetEnvelope(envelope, wire);
   return wire.SerializeAsString();
 }
 
 std::string EncodePacked(Envelope envelope, PackedLtx packed) {
   v1::Envelope wire;
-  auto& commits = std::get<Commits>(envelope.body);
-  for (Entry& entry : commits.entries) {
-    const uint64_t bytes = entry.ltx.size();
-    entry.ltx.clear();
-    v1::Entry& out = *wire.add_entries();
-    SetEntry(entry, out);
-    out.set_ltx_bytes(bytes);
-  }
-  SetHeader(envelope.header, Kind::kCommits, *wire.mutable_header());
+  SetEnvelope(envelope, wire);
   wire.mutable_header()->set_format_version(kPackedFormatVersion);
+  for (v1::Entry& entry : *wire.mutable_entries()) {
+    entry.set_ltx_bytes(entry.ltx().size());
+    entry.clear_ltx();
+  }
   wire.mutable_packed()->set_bytes(packed.bytes);
   wire.mutable_packed()->set_lz4_block(std::move(packed.lz4_block));
   return wire.SerializeAsString();

@@ -49,21 +49,18 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
     return Corrupt(std::to_string(payload.size()) + " bytes are more than any message may have");
   }
   WireParts parts;
-  bool has_header = false;
+  uint32_t seen = 0;  // a bit for each field that may stand once
   WireScanner scanner(payload);
   while (std::optional<WireField> field = scanner.Next()) {
     if (field->type != WireType::kDelimited) continue;
     // Protobuf would merge a repeated header or chunk into one; then what a cheap look sees and what a full one sees
     // could differ, so such a message is not an envelope.
-    bool again = (field->number == kHeaderField && has_header) || (field->number == kChunkField && parts.has_chunk) ||
-                 (field->number == kSnapshotRefField && parts.has_snapshot_ref) ||
-                 (field->number == kPackedField && parts.has_packed);
-    if (again) return Corrupt("field " + std::to_string(field->number) + " stands twice");
+    const bool once = field->number <= kPackedField && field->number != kEntriesField;
+    const uint32_t bit = once ? 1u << field->number : 0;
+    if ((seen & bit) != 0) return Corrupt("field " + std::to_string(field->number) + " stands twice");
+    seen |= bit;
     switch (field->number) {
-      case kHeaderField:
-        has_header = true;
-        parts.header = field->bytes;
-        break;
+      case kHeaderField: parts.header = field->bytes; break;
       case kEntriesField:
         if (++parts.entry_count > kEntryCountMax) return Corrupt("too many entries");
         if (!IsPlain(field->bytes, 0)) return Corrupt("an entry is malformed");
@@ -84,7 +81,7 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
     }
   }
   if (scanner.failed()) return Corrupt("not a protobuf message");
-  if (!has_header) return Corrupt("no header");
+  if ((seen & 1u << kHeaderField) == 0) return Corrupt("no header");
   if (!IsPlain(parts.chunk, kChunkEntry)) return Corrupt("a chunk is malformed");
   if (!HasTextOnly(parts.snapshot_ref, kSnapshotRefUrl, kSnapshotRefObject)) {
     return Corrupt("the snapshot reference is not text");

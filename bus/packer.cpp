@@ -5,13 +5,17 @@
 #include <utility>
 #include <variant>
 
+#include "bus/envelope_wire.h"
+
 namespace runnel::bus {
 namespace {
 
 // A try in vain takes about 0.2 ms.
 constexpr std::chrono::milliseconds kRetry{50};
-// What several commits of one message have at most; ranges that caught up with a backlog have met each other already.
+// Bounds the buffers that are kept. Only ranges that caught up with a backlog are larger: those met each other already.
 constexpr uint64_t kInputMax = 2 << 20;
+
+Error Corrupt(std::string message) { return Error(Errc::kCorrupt, "envelope: " + std::move(message)); }
 
 uint64_t LtxBytes(const Commits& commits) {
   uint64_t bytes = 0;
@@ -51,15 +55,14 @@ std::string Packer::Encode(Envelope envelope, std::chrono::steady_clock::time_po
 }
 
 Result<std::string> Unpack(std::string_view lz4_block, uint64_t bytes) {
-  std::string files;
+  const std::string name = "packed files of " + std::to_string(bytes) + " bytes";
+  if (bytes > kPayloadBytesMax) return Corrupt(name + " are more than any message may have");
   // Of any block a byte becomes 255 at most: what says more is not worth the memory.
-  if (bytes / 255 > lz4_block.size()) return Error(Errc::kCorrupt, "envelope: packed files are not an LZ4 block");
-  files.resize(bytes);
+  if (bytes / 255 > lz4_block.size()) return Corrupt(name + " are not an LZ4 block");
+  std::string files(bytes, '\0');
   const int got =
       LZ4_decompress_safe(lz4_block.data(), files.data(), static_cast<int>(lz4_block.size()), static_cast<int>(bytes));
-  if (got < 0 || static_cast<uint64_t>(got) != bytes) {
-    return Error(Errc::kCorrupt, "envelope: packed files are not an LZ4 block of " + std::to_string(bytes) + " bytes");
-  }
+  if (got < 0 || static_cast<uint64_t>(got) != bytes) return Corrupt(name + " are not an LZ4 block of that size");
   return files;
 }
 

@@ -31,7 +31,8 @@ class Packer {
   std::chrono::steady_clock::time_point try_at_;  // not before
 };
 
-// The packed files, one behind the other. Errors: kCorrupt (not an LZ4 block of `bytes` bytes).
+// The packed files, one behind the other. For what a stranger says as well: errors: kCorrupt (not an LZ4 block of
+// `bytes` bytes, or more than any message may have), told before its memory is taken where that can be.
 Result<std::string> Unpack(std::string_view lz4_block, uint64_t bytes);
 
 }  // namespace runnel::bus

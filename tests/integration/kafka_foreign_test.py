@@ -8,24 +8,15 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from harness import ROOT, log, run, until  # noqa: E402
+from foreign_log import document_program  # noqa: E402
+from harness import log, run, until  # noqa: E402
 from kafka import VERSIONS, kcat  # noqa: E402
-
-
-def document_program(world):
-    with open(os.path.join(ROOT, "bus", "ENVELOPE.md")) as f:
-        blocks = re.findall(r"^```python\n(.*?)^```$", f.read(), re.M | re.S)
-    assert len(blocks) == 1
-    path = world.path("read_log.py")
-    with open(path, "w") as f:
-        f.write(blocks[0])
-    return path
 
 
 def decode(world, kafka, name):
     """The lines the document's program prints about a log, split into words."""
     raw = kafka.read(name, "%o %S %h;%s")
-    done = subprocess.run([sys.executable, document_program(world)], input=raw, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", document_program()], input=raw, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     return [line.split() for line in done.stdout.decode().splitlines()]
 

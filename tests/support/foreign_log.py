@@ -1,6 +1,10 @@
 """A log as a program without our code reads it: by bus/ENVELOPE.md and the raw NATS protocol, nothing else."""
 import base64
+import os
+import re
 import struct
+
+from harness import ROOT
 
 
 def varint(data, at):
@@ -37,26 +41,19 @@ def one(message, number, default=0):
 COMMITS, CHUNK, HEARTBEAT, TAKEOVER = 1, 2, 4, 5
 
 
-def unpacked(data):
-    """The bytes of a raw LZ4 block."""
-    out, at = bytearray(), 0
+def document_program():
+    """The program printed in bus/ENVELOPE.md."""
+    with open(os.path.join(ROOT, "bus", "ENVELOPE.md")) as f:
+        blocks = re.findall(r"^```python\n(.*?)^```$", f.read(), re.M | re.S)
+    assert len(blocks) == 1
+    return blocks[0]
 
-    def length(nibble):
-        nonlocal at
-        size, byte = nibble, 255 if nibble == 15 else 0
-        while byte == 255:
-            byte, at = data[at], at + 1
-            size += byte
-        return size
-    while True:
-        token, at = data[at], at + 1
-        size = length(token >> 4)
-        out, at = out + data[at:at + size], at + size
-        if at >= len(data):
-            return bytes(out)
-        back, at = data[at] | data[at + 1] << 8, at + 2
-        for _ in range(length(token & 15) + 4):
-            out.append(out[-back])
+
+def document_functions():
+    """What that program defines before it begins to read."""
+    defined = {}
+    exec(document_program().partition("KINDS = ")[0], defined)
+    return defined
 
 
 def entry_files(envelope):
@@ -65,7 +62,7 @@ def entry_files(envelope):
     if 5 not in envelope:
         return [(one(entry, 1), one(entry, 2), one(entry, 5, b"")) for entry in entries]
     packed, files, at = fields(envelope[5][0]), [], 0
-    rest = unpacked(one(packed, 2, b""))
+    rest = document_functions()["unpacked"](one(packed, 2, b""))
     assert len(rest) == one(packed, 1), "the size of packed files"
     for entry in entries:
         assert 5 not in entry, "bytes beside packed ones"

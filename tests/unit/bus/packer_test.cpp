@@ -144,8 +144,8 @@ TEST(Packer, ABlockThatIsNotWhatItSaysIsCorrupt) {
     EXPECT_THAT(got.error().message(), HasSubstr(message));
   };
   expect_corrupt(PackedByHand({0, ""}), "not an LZ4 block");
-  expect_corrupt(PackedByHand({100, "no block"}), "not an LZ4 block of 100 bytes");
-  expect_corrupt(PackedByHand({uint64_t{60} << 20, "a bomb"}), "not an LZ4 block");
+  expect_corrupt(PackedByHand({100, "no block"}), "packed files of 100 bytes are not an LZ4 block of that size");
+  expect_corrupt(PackedByHand({uint64_t{60} << 20, "a bomb"}), "bytes are not an LZ4 block");
   expect_corrupt(PackedByHand({UINT64_MAX, "a bomb"}), "packed files of 18446744073709551615 bytes");
   expect_corrupt(PackedByHand({100, LiteralBlock(100)}), "longer than what is packed");
   expect_corrupt(PackedByHand({10000, LiteralBlock(10000)}), "shorter than what is packed");
