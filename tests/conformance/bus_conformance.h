@@ -54,7 +54,7 @@ struct BusCapabilities {
 
 struct BusAdapter {
   std::string name;
-  std::function<std::unique_ptr<BusUnderTest>()> make;
+  std::function<std::unique_ptr<BusUnderTest>()> make;  // may skip the test (RequirePeer) and return null
   BusCapabilities capabilities;
 };
 std::string BusAdapterName(const ::testing::TestParamInfo<BusAdapter>& info);

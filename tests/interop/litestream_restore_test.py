@@ -23,8 +23,10 @@ def litestream(world, place, *args):
 
 
 def replicate(world, place, page_size, seconds):
-    """Litestream beside a writer, with short intervals, so that every level has files. Returns the database."""
-    source = world.create("litestream.db", page_size, 0, SCHEMA)
+    """Litestream beside a writer, with short intervals, so that every level has files. Returns the database.
+
+    Each has a name of its own: what Litestream keeps beside a database would carry its files over to the next one."""
+    source = world.create(world.unique("litestream.db"), page_size, 0, SCHEMA)
     config = world.path("litestream.yml")
     with open(config, "w") as f:
         f.write(f"levels:\n  - interval: 2s\n  - interval: 5s\nsnapshot:\n  interval: 4s\n  retention: 24h\n"
