@@ -9,7 +9,9 @@
 namespace runnel::ltx {
 namespace {
 
-constexpr int kAcceleration = 1;  // LZ4's default
+// Of LZ4: 1, its default, looks for matches longest. At 2, pages of text and JSON have 1% more bytes, pages of random
+// keys take 40% less time (12 and 7 us of 4096 bytes); at 3 text grows by 4% and is not written any faster.
+constexpr int kAcceleration = 2;
 // The tail is written in pieces of this size (or of a frame's, if that is larger).
 constexpr size_t kTailBytes = 4096;
 // More than one step of the tail can add.
