@@ -49,7 +49,11 @@ WalSum AddPairs(WalSum sum, Bytes bytes) {
     const size_t part_bytes = bytes.size() / kPairBytes / kParts * kPairBytes;
     WalSum parts[kParts] = {sum, {0, 0}, {0, 0}, {0, 0}};
     for (size_t at = 0; at < part_bytes; at += kPairBytes) {
-      for (size_t part = 0; part < kParts; ++part) AddPair<kBigEndian>(parts[part], p + part * part_bytes + at);
+      // Without a loop: its sums would stay in memory, and each wait for its own store.
+      AddPair<kBigEndian>(parts[0], p + at);
+      AddPair<kBigEndian>(parts[1], p + part_bytes + at);
+      AddPair<kBigEndian>(parts[2], p + 2 * part_bytes + at);
+      AddPair<kBigEndian>(parts[3], p + 3 * part_bytes + at);
     }
     const Fibonacci moved(part_bytes / sizeof(uint32_t));
     sum = parts[0];
