@@ -1,6 +1,5 @@
 #include "subscriber/feed_entries.h"
 
-#include <algorithm>
 #include <utility>
 #include <variant>
 
@@ -69,8 +68,8 @@ Status FeedEntries::Handle(bus::Message message, std::stop_token stop, const Vis
                                      ", the feed follows " + feed::ToString(cursor_.lineage()) +
                                      ": its history was cut; begin the new one with --from earliest");
   }
-  if (std::holds_alternative<bus::TakeOverMarker>(envelope.body)) epoch_ = std::max(epoch_, envelope.header.epoch);
   if (envelope.header.epoch < epoch_) return Ok();  // void: behind a takeover
+  epoch_ = envelope.header.epoch;
   if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) return HandleCommits(*commits, visit);
   if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
     if (chunk->index != 0) return Ok();  // the rest of a file whose beginning was passed over

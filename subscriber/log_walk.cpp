@@ -1,6 +1,5 @@
 #include "subscriber/log_walk.h"
 
-#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -36,6 +35,7 @@ Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std
   if (start > info.last_seq) return Ok();
   TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log.Read(bus::FromSequence{start}));
   std::optional<bus::Message> next;
+  bus::Lineage lineage;
   bus::Epoch epoch;
   bus::StreamSeq seq;
   bool more = true;
@@ -50,8 +50,9 @@ Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std
     if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // the visitor misses what it may have held
     if (!decoded.ok()) return decoded.error();
     bus::Envelope envelope = std::move(*decoded);
-    if (std::holds_alternative<bus::TakeOverMarker>(envelope.body)) epoch = envelope.header.epoch;
-    if (envelope.header.epoch < epoch) continue;
+    if (envelope.header.lineage == lineage && envelope.header.epoch < epoch) continue;
+    lineage = envelope.header.lineage;
+    epoch = envelope.header.epoch;
     if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
       for (const bus::Entry& entry : commits->entries) {
         ltx::BytesSource source(AsBytes(entry.ltx));
