@@ -97,11 +97,17 @@ class OutlineReader {
   StreamSeq next_;
 };
 
+struct Bound {
+  StreamSeq seq;
+  Epoch epoch;  // of the lineage: some message before `seq` had it
+};
+
 // Lower bound of "is of this lineage and at or behind this TXID" in [low, high]; high + 1 if none is.
-Result<StreamSeq> LowerBound(Log& log, const Lineage& lineage, Txid first_needed, StreamSeq low, StreamSeq high,
-                             const std::stop_token& stop) {
+Result<Bound> LowerBound(Log& log, const Lineage& lineage, Txid first_needed, StreamSeq low, StreamSeq high,
+                         const std::stop_token& stop) {
   uint64_t begin = low.raw();
   uint64_t end = high.raw() + 1;
+  Epoch epoch;
   while (begin < end) {
     if (stop.stop_requested()) return Stopped();
     uint64_t middle = begin + (end - begin) / 2;
@@ -126,9 +132,10 @@ Result<StreamSeq> LowerBound(Log& log, const Lineage& lineage, Txid first_needed
       end = middle;
     } else {
       begin = seq + 1;
+      if (header->lineage == lineage) epoch = std::max(epoch, header->epoch);
     }
   }
-  return StreamSeq(begin);
+  return Bound{StreamSeq(begin), epoch};
 }
 
 Error NotInLog(Txid first_needed, const std::string& what) {
@@ -141,17 +148,20 @@ Result<std::optional<StreamSeq>> FindTxid(Log& log, Txid first_needed, std::stop
   TRY_ASSIGN(std::optional<Newest> newest, FindNewest(log));
   if (!newest) return std::optional<StreamSeq>();
   TRY_ASSIGN(LogInfo info, log.Info());
-  TRY_ASSIGN(StreamSeq from, LowerBound(log, newest->lineage, first_needed, info.first_seq, newest->seq, stop));
-  if (from > newest->seq) return std::optional<StreamSeq>();
-  // From here on some message knows of first_needed; the first whole LTX that follows must hold it.
-  TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest->seq));
-  Epoch epoch;
+  TRY_ASSIGN(const Bound from, LowerBound(log, newest->lineage, first_needed, info.first_seq, newest->seq, stop));
+  if (from.seq > newest->seq) return std::optional<StreamSeq>();
+  // From here on some message knows of first_needed, if only a void one; the first whole LTX that follows must hold it.
+  TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from.seq, newest->seq));
+  Epoch epoch = from.epoch;
+  bool known = false;
   while (true) {
     TRY_ASSIGN(std::optional<OutlineReader::Item> item, reader.Next(stop));
+    if (!item && !known) return std::optional<StreamSeq>();
     if (!item) return NotInLog(first_needed, "only later positions are, no LTX");
     const Outline& outline = item->outline;
     if (outline.header.lineage != newest->lineage || outline.header.epoch < epoch) continue;
     epoch = outline.header.epoch;
+    known = known || outline.header.position.txid >= first_needed;
     bool orphan = outline.carries == Outline::Carries::kChunk && outline.chunk_index > 0;
     if (outline.carries == Outline::Carries::kNothing || orphan) continue;
     auto entry =

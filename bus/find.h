@@ -12,7 +12,8 @@
 namespace runnel::bus {
 
 // Where to start reading so that every LTX whose max_txid is at least `first_needed` is read from its first byte: a
-// message of whole files, or a file's chunk 0. Looks only at the newest lineage of the log (that of its tail).
+// message of whole files, or a file's chunk 0. Looks only at the newest lineage of the log (that of its tail). What an
+// older epoch has got in behind newer ones is void and no place to start at.
 //
 // nullopt: the log holds none yet (read from its end). kGap: they are no longer in the log, or begin behind
 // `first_needed`; the message says where they begin. Costs about log2(messages) single reads.

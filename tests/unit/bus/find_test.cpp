@@ -186,6 +186,21 @@ TEST_F(FindTest, OnlyHeartbeatsLeftIsAGap) {
   EXPECT_EQ(Find(5), StreamSeq(0));
 }
 
+TEST_F(FindTest, WhatAnOlderEpochGotInLateIsNoPlaceToStartAt) {
+  epoch_ = Epoch(1);
+  Commits(1, 4);
+  epoch_ = Epoch(2);
+  Marker(4);
+  const StreamSeq six = Commits(5, 6);
+  epoch_ = Epoch(1);
+  Commits(7, 7);
+  EXPECT_EQ(Find(6), six);
+  EXPECT_EQ(Find(7), StreamSeq(0)) << "its own end is still to come";
+  epoch_ = Epoch(2);
+  const StreamSeq seven = Commits(7, 7);
+  EXPECT_EQ(Find(7), seven);
+}
+
 TEST_F(FindTest, SnapshotServesEveryTxidBeforeIt) {
   Commits(1, 4);
   StreamSeq snapshot = SmallSnapshot(9);

@@ -88,34 +88,6 @@ class VoidMessages : public ::testing::Test {
   Image image_{kPageSize, {Page(kPageSize, '.')}};
 };
 
-TEST_F(VoidMessages, AFeedThatBeginsBehindTheTakeoverPassesThemOver) {
-  Put(lineage_, 2, Commit(5, 'a'));
-  const Position beginning{Txid(5), image_.Sum()};
-  Put(lineage_, 2, Commit(6, 'b'));
-  Put(lineage_, 1, Commit(7, 'X', true));
-  Put(lineage_, 2, Commit(7, 'c'));
-
-  Result<std::unique_ptr<FeedEntries>> entries = FeedEntries::Open(*log_, lineage_.bytes, beginning, {});
-  ASSERT_TRUE(entries.ok()) << entries.error().message();
-  std::string seen;
-  auto visit = [&seen](const feed::FeedEntry& entry) -> Result<Position> {
-    ltx::Decoder decoder(entry.file);
-    TRY(decoder.Begin());
-    TRY_ASSIGN(const std::optional<ltx::Page> page, decoder.Next());
-    seen += static_cast<char>(page->data[0]);
-    TRY_ASSIGN(const std::optional<ltx::Page> end, decoder.Next());
-    EXPECT_FALSE(end.has_value());
-    TRY_ASSIGN(const ltx::Trailer trailer, decoder.Finish());
-    return Position{entry.max_txid, trailer.post_apply_checksum};
-  };
-  for (int message = 0; message < 3; ++message) {
-    const Status next = (*entries)->Next(DeadlineIn(seconds(20)), {}, visit);
-    ASSERT_TRUE(next.ok()) << next.error().message();
-  }
-  EXPECT_EQ(seen, "bc");
-  EXPECT_EQ((*entries)->position(), (Position{Txid(7), image_.Sum()}));
-}
-
 TEST_F(VoidMessages, AWalkThatBeginsBehindTheTakeoverPassesThemOver) {
   Put(lineage_, 2, Commit(5, 'a'));
   Put(lineage_, 2, Commit(6, 'b'));
@@ -131,6 +103,50 @@ TEST_F(VoidMessages, EachHistoryCountsItsOwnEpochs) {
   Put(other, 1, Commit(6, 'b'));
   Put(other, 1, Commit(7, 'c'));
   EXPECT_EQ(Walk(1), "abc");
+}
+
+// What a feed is shown of the next `messages` ones: the byte that each file makes of the page.
+class FeedOfVoidMessages : public VoidMessages {
+ protected:
+  std::string Feed(const Position& beginning, int messages) {
+    Result<std::unique_ptr<FeedEntries>> entries = FeedEntries::Open(*log_, lineage_.bytes, beginning, {});
+    EXPECT_TRUE(entries.ok()) << entries.error().message();
+    if (!entries.ok()) return "";
+    std::string seen;
+    auto visit = [&seen](const feed::FeedEntry& entry) -> Result<Position> {
+      ltx::Decoder decoder(entry.file);
+      TRY(decoder.Begin());
+      TRY_ASSIGN(const std::optional<ltx::Page> page, decoder.Next());
+      seen += static_cast<char>(page->data[0]);
+      TRY_ASSIGN(const std::optional<ltx::Page> end, decoder.Next());
+      EXPECT_FALSE(end.has_value());
+      TRY_ASSIGN(const ltx::Trailer trailer, decoder.Finish());
+      return Position{entry.max_txid, trailer.post_apply_checksum};
+    };
+    for (int message = 0; message < messages; ++message) {
+      const Status next = (*entries)->Next(DeadlineIn(seconds(20)), {}, visit);
+      EXPECT_TRUE(next.ok()) << next.error().message();
+    }
+    EXPECT_EQ((*entries)->position().checksum, image_.Sum());
+    return seen;
+  }
+};
+
+TEST_F(FeedOfVoidMessages, OneThatBeginsBehindTheTakeoverPassesThemOver) {
+  Put(lineage_, 2, Commit(5, 'a'));
+  const Position beginning{Txid(5), image_.Sum()};
+  Put(lineage_, 2, Commit(6, 'b'));
+  Put(lineage_, 1, Commit(7, 'X', true));
+  Put(lineage_, 2, Commit(7, 'c'));
+  EXPECT_EQ(Feed(beginning, 3), "bc");
+}
+
+TEST_F(FeedOfVoidMessages, OneThatWouldBeginWithOnePassesItOver) {
+  Put(lineage_, 2, Commit(5, 'a'));
+  const Position beginning{Txid(5), image_.Sum()};
+  Put(lineage_, 1, Commit(6, 'X', true));
+  Put(lineage_, 2, Commit(6, 'b'));
+  EXPECT_EQ(Feed(beginning, 1), "b");
 }
 
 }  // namespace
