@@ -214,6 +214,7 @@ Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& ne
                         const std::stop_token& stop) {
   Images found;
   SnapshotChunks chunks;
+  Epoch epoch;
   TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest.seq));
   while (true) {
     TRY_ASSIGN(const std::optional<OutlineReader::Item> item, reader.NextAcrossHoles(stop));
@@ -222,7 +223,8 @@ Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& ne
     const bool inside = item && item->seq <= to;
     if (!item || (!inside && !chunks.begun())) return found;
     const Outline& outline = item->outline;
-    if (outline.header.lineage != newest.lineage) continue;
+    if (outline.header.lineage != newest.lineage || outline.header.epoch < epoch) continue;
+    epoch = outline.header.epoch;
     if (outline.refers && inside) found.reference = item->seq;
     if (outline.carries == Outline::Carries::kNothing) continue;
     // A snapshot starts at TXID 1, so it can only be the first of several entries.

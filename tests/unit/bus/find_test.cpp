@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <random>
 
 #include "bus/chunker.h"
@@ -65,8 +66,9 @@ class FindTest : public ::testing::Test {
     entry.ltx = "LTX1";
     return Append({MakeHeader(1, txid), bus::Commits{{std::move(entry)}}});
   }
-  // `count` of `of` chunks of one file; the sequence of the first.
-  StreamSeq Chunks(uint64_t min_txid, uint64_t max_txid, Origin origin, size_t count, size_t of) {
+  // `count` of `of` chunks of one file, and what `before_last` appends; the sequence of the first.
+  StreamSeq Chunks(uint64_t min_txid, uint64_t max_txid, Origin origin, size_t count, size_t of,
+                   const std::function<void()>& before_last = {}) {
     Chunker::Options options;
     options.header = MakeHeader(min_txid, max_txid);
     options.entry.min_txid = Txid(min_txid);
@@ -76,6 +78,7 @@ class FindTest : public ::testing::Test {
     StreamSeq first(appended_ + 1);
     size_t emitted = 0;
     Result<Chunker> chunker = Chunker::Make(options, [&](const Envelope& chunk) {
+      if (before_last && emitted + 1 == of) before_last();
       if (emitted++ < count) Append(chunk);
       return Ok();
     });
@@ -199,6 +202,23 @@ TEST_F(FindTest, WhatAnOlderEpochGotInLateIsNoPlaceToStartAt) {
   epoch_ = Epoch(2);
   const StreamSeq seven = Commits(7, 7);
   EXPECT_EQ(Find(7), seven);
+}
+
+TEST_F(FindTest, WhatAnOlderEpochGotInLateIsNoSnapshotAndBreaksNone) {
+  epoch_ = Epoch(2);
+  const StreamSeq good = SmallSnapshot(4);
+  epoch_ = Epoch(1);
+  SmallSnapshot(5);
+  ASSERT_TRUE(Snapshot().has_value());
+  EXPECT_EQ(Snapshot()->seq, good);
+
+  epoch_ = Epoch(2);
+  const StreamSeq whole = Chunks(1, 6, Origin::kSnapshot, 3, 3, [this] {
+    epoch_ = Epoch(1);
+    Commits(5, 5);
+  });
+  ASSERT_TRUE(Snapshot().has_value());
+  EXPECT_EQ(Snapshot()->seq, whole);
 }
 
 TEST_F(FindTest, SnapshotServesEveryTxidBeforeIt) {
