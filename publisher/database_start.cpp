@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ltx/base/bytes.h"
+#include "ltx/base/crash_point.h"
 #include "ltx/base/fs.h"
 #include "ltx/base/log.h"
 #include "ltx/base/progress.h"
@@ -90,7 +91,12 @@ Status DatabasePublisher::Start(std::stop_token stop) {
   sender_ = std::make_unique<Sender>(*log_, options);
 
   TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
-  bool ours = ledger_ != nullptr && !head.empty && head.lineage == lineage_ && head.epoch <= epoch_;
+  bool ours = ledger_ != nullptr && !head.empty && head.lineage == lineage_;
+  if (ours && head.epoch > epoch_) {
+    // Who was killed between a takeover and noting it here has published nothing yet; nor has a rival, then.
+    TRY_ASSIGN(ours, NothingPublishedSince(*log_, head, epoch_));
+    if (ours) epoch_ = head.epoch;
+  }
   if (ours && !config_.new_lineage && head.position.txid != Txid()) {
     TRY_ASSIGN(bool sent, SendBacklog(head, stop));
     if (sent) {
@@ -310,6 +316,7 @@ Status DatabasePublisher::SendImage(const ImagePin& image, LtxSpec spec, std::st
 Status DatabasePublisher::Lead(const LogHead& head, std::stop_token stop) {
   TRY(sender_->Lead(head, lineage_, epoch_, head.position, stop));
   epoch_ = sender_->epoch();
+  CrashPoint("publisher_took_over");
   ++stats_.leaderships;
   referred_ = Position();  // whether the last reference got there is not known
   TableOwner owner = LoadOwner(ledger_->table());

@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kUnfinishedChunksMax = 1u << 21;
 // Messages at the end that are no envelopes (another program's, or damaged) before the log counts as somebody else's.
 constexpr uint32_t kForeignTailMax = 1000;
+// Heartbeats of a leadership that may have published nothing: a quarter of an hour of them.
+constexpr uint32_t kIdleMessagesMax = 1000;
 
 // The message before `seq`, nullopt at the beginning of the log. Sequences may have holes.
 Result<std::optional<bus::Message>> Before(bus::Log& log, bus::StreamSeq seq, bus::StreamSeq first) {
@@ -70,6 +72,21 @@ Result<LogHead> ReadLogHead(bus::Log& log) {
   // Nothing but the first chunks of a first snapshot: as good as empty, but the lineage and epoch are known.
   head.position = Position();
   return head;
+}
+
+Result<bool> NothingPublishedSince(bus::Log& log, const LogHead& head, bus::Epoch epoch) {
+  TRY_ASSIGN(bus::LogInfo info, log.Info());
+  TRY_ASSIGN(std::optional<bus::Message> message, log.Get(head.tail_seq));
+  for (uint32_t step = 0; message && step < kIdleMessagesMax; ++step) {
+    Result<bus::Envelope> envelope = bus::Decode(message->payload);
+    if (!envelope.ok() || envelope->header.lineage != head.lineage) return false;
+    const bool newer = envelope->header.epoch > epoch;  // else void: behind a takeover
+    const bool takeover = std::holds_alternative<bus::TakeOverMarker>(envelope->body);
+    if (newer && !takeover && !std::holds_alternative<bus::Heartbeat>(envelope->body)) return false;
+    if (takeover && envelope->header.epoch == epoch.Next()) return true;
+    TRY_ASSIGN(message, Before(log, message->seq, info.first_seq));
+  }
+  return false;
 }
 
 Result<std::optional<WalPosition>> ReadLastWalPosition(bus::Log& log, const LogHead& head, uint32_t messages_max) {

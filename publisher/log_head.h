@@ -26,6 +26,11 @@ struct LogHead {
 // Errors: kRefused when there is nothing but such messages (another program's stream); kUnsupported (a newer format).
 Result<LogHead> ReadLogHead(bus::Log& log);
 
+// True when nothing but takeovers and heartbeats lies in the log since the leadership of `epoch`, which is older than
+// the head's: whoever led since has published nothing, and the head is still where that leadership came to. False as
+// well where that cannot be told: their markers are not all there, or not within the last messages.
+Result<bool> NothingPublishedSince(bus::Log& log, const LogHead& head, bus::Epoch epoch);
+
 // Where in a WAL the log's last commit ended, as its LTX header says it; nullopt when the last entry within
 // `messages_max` messages of the tail was not cut from a WAL.
 Result<std::optional<WalPosition>> ReadLastWalPosition(bus::Log& log, const LogHead& head, uint32_t messages_max);

@@ -63,6 +63,17 @@ class Scene:
         with open(old, "rb") as f, open(self.table, "r+b") as table:
             table.write(f.read(HEAD_BYTES))
 
+    def go_back(self, old):
+        """All of it is older."""
+        shutil.copyfile(old, self.table)
+
+    def die_taking_over(self):
+        """Another publisher takes the log over and is killed before it has noted that; the database goes on."""
+        publisher = self.world.publisher(self.source, self.bus, env={"RUNNEL_CRASH_POINT": "publisher_took_over"})
+        publisher.wait()
+        assert "publisher starts" in publisher.text() and "publisher publishing" not in publisher.text()
+        self.change(7)
+
     def restart_wal(self):
         self.change(15)
         self.app.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -83,6 +94,10 @@ def main(world):
     status = scene.cut(scene.tear_and_go_back, scene.restart_wal)
     assert status["deltas"] == 1 and status["snapshots"] == 0, status
     log("entries newer than the head: one delta")
+
+    status = scene.cut(scene.go_back, scene.die_taking_over)
+    assert status["deltas"] <= 1 and status["snapshots"] == 0, status
+    log("all of it older, and a publisher killed while it took over: its takeover is not taken for a rival's")
 
     late = world.subscriber(scene.bus, world.path("late-replica.db"))
     world.assert_equal(scene.source, scene.publisher, scene.subscriber, late)
