@@ -14,7 +14,7 @@ namespace runnel::publisher {
 // What the page table beside the database says. Its position is a released one.
 struct TableFacts {
   bus::Lineage lineage;
-  bus::Epoch epoch;  // of this database's last leadership
+  bus::Epoch epoch;  // of this database's last leadership, or of later ones that have published nothing
   Position position;
 };
 
@@ -31,7 +31,7 @@ enum class StartAction {
   kContinue,       // table and log agree: from the WAL if it still holds that point, else by comparing images
   kRollForward,    // the log is ahead of the table (killed before noting acks): read it into the table, then kContinue
   kCompareFrom,    // the log lost its end: compare the image with the table, publish the difference behind the head
-  kAdopt,          // no table, or another publisher has led since: only if the image's checksum is the head's
+  kAdopt,          // no table, or another publisher has gone on since: only if the image's checksum is the head's
   kRefuse,
 };
 
