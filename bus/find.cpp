@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "bus/epoch_fence.h"
 #include "bus/outline.h"
 
 namespace runnel::bus {
@@ -152,15 +153,14 @@ Result<std::optional<StreamSeq>> FindTxid(Log& log, Txid first_needed, std::stop
   if (from.seq > newest->seq) return std::optional<StreamSeq>();
   // From here on some message knows of first_needed, if only a void one; the first whole LTX that follows must hold it.
   TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from.seq, newest->seq));
-  Epoch epoch = from.epoch;
+  EpochFence fence(newest->lineage, from.epoch);
   bool known = false;
   while (true) {
     TRY_ASSIGN(std::optional<OutlineReader::Item> item, reader.Next(stop));
     if (!item && !known) return std::optional<StreamSeq>();
     if (!item) return NotInLog(first_needed, "only later positions are, no LTX");
     const Outline& outline = item->outline;
-    if (outline.header.lineage != newest->lineage || outline.header.epoch < epoch) continue;
-    epoch = outline.header.epoch;
+    if (outline.header.lineage != newest->lineage || !fence.Admits(outline.header)) continue;
     known = known || outline.header.position.txid >= first_needed;
     bool orphan = outline.carries == Outline::Carries::kChunk && outline.chunk_index > 0;
     if (outline.carries == Outline::Carries::kNothing || orphan) continue;
@@ -214,7 +214,7 @@ Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& ne
                         const std::stop_token& stop) {
   Images found;
   SnapshotChunks chunks;
-  Epoch epoch;
+  EpochFence fence;
   TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest.seq));
   while (true) {
     TRY_ASSIGN(const std::optional<OutlineReader::Item> item, reader.NextAcrossHoles(stop));
@@ -223,8 +223,7 @@ Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& ne
     const bool inside = item && item->seq <= to;
     if (!item || (!inside && !chunks.begun())) return found;
     const Outline& outline = item->outline;
-    if (outline.header.lineage != newest.lineage || outline.header.epoch < epoch) continue;
-    epoch = outline.header.epoch;
+    if (outline.header.lineage != newest.lineage || !fence.Admits(outline.header)) continue;
     if (outline.refers && inside) found.reference = item->seq;
     if (outline.carries == Outline::Carries::kNothing) continue;
     // A snapshot starts at TXID 1, so it can only be the first of several entries.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bus/chunk_reader.h"
+#include "bus/epoch_fence.h"
 #include "bus/find.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/fs.h"
@@ -62,10 +63,7 @@ class TableMover {
       Result<bus::Envelope> decoded = bus::Decode(message.payload);
       if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // what it may have held is missed at the end
       if (!decoded.ok()) return decoded.error();
-      const bus::Header& header = decoded->header;
-      if (header.lineage == lineage_ && header.epoch < epoch_) continue;  // void: behind a takeover
-      lineage_ = header.lineage;
-      epoch_ = header.epoch;
+      if (!fence_.Admits(decoded->header)) continue;
       const auto* chunk = std::get_if<bus::Chunk>(&decoded->body);
       if (const auto* commits = std::get_if<bus::Commits>(&decoded->body)) {
         TRY(TakeCommits(*commits));
@@ -128,8 +126,7 @@ class TableMover {
 
   ltx::PageTable& table_;
   const std::string scratch_;
-  bus::Lineage lineage_;
-  bus::Epoch epoch_;
+  bus::EpochFence fence_;
   uint32_t change_counter_ = 0;
 };
 

@@ -68,8 +68,7 @@ Status FeedEntries::Handle(bus::Message message, std::stop_token stop, const Vis
                                      ", the feed follows " + feed::ToString(cursor_.lineage()) +
                                      ": its history was cut; begin the new one with --from earliest");
   }
-  if (envelope.header.epoch < epoch_) return Ok();  // void: behind a takeover
-  epoch_ = envelope.header.epoch;
+  if (!fence_.Admits(envelope.header)) return Ok();
   if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) return HandleCommits(*commits, visit);
   if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
     if (chunk->index != 0) return Ok();  // the rest of a file whose beginning was passed over

@@ -9,6 +9,7 @@
 
 #include "bus/bus.h"
 #include "bus/envelope.h"
+#include "bus/epoch_fence.h"
 #include "ltx/base/result.h"
 #include "subscriber/feed/feeder.h"
 
@@ -60,7 +61,7 @@ class FeedEntries {
   Status HandlePosition(const Position& head) const;
 
   FeedCursor cursor_;
-  bus::Epoch epoch_;
+  bus::EpochFence fence_;
   std::unique_ptr<bus::LogReader> reader_;
   std::optional<bus::Message> interruption_;
 };

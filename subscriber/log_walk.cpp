@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "bus/chunk_reader.h"
+#include "bus/epoch_fence.h"
 #include "ltx/base/bytes.h"
 
 namespace runnel::subscriber {
@@ -35,8 +36,7 @@ Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std
   if (start > info.last_seq) return Ok();
   TRY_ASSIGN(std::unique_ptr<bus::LogReader> reader, log.Read(bus::FromSequence{start}));
   std::optional<bus::Message> next;
-  bus::Lineage lineage;
-  bus::Epoch epoch;
+  bus::EpochFence fence;
   bus::StreamSeq seq;
   bool more = true;
   while (more && (next || seq < info.last_seq)) {
@@ -50,9 +50,7 @@ Status WalkLog(bus::Log& log, bus::StreamSeq start, const LtxVisitor& visit, std
     if (!decoded.ok() && decoded.code() == Errc::kCorrupt) continue;  // the visitor misses what it may have held
     if (!decoded.ok()) return decoded.error();
     bus::Envelope envelope = std::move(*decoded);
-    if (envelope.header.lineage == lineage && envelope.header.epoch < epoch) continue;
-    lineage = envelope.header.lineage;
-    epoch = envelope.header.epoch;
+    if (!fence.Admits(envelope.header)) continue;
     if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) {
       for (const bus::Entry& entry : commits->entries) {
         ltx::BytesSource source(AsBytes(entry.ltx));
