@@ -1,5 +1,6 @@
 """A log as a program without our code reads it: by bus/ENVELOPE.md and the raw NATS protocol, nothing else."""
 import base64
+import functools
 import os
 import re
 import struct
@@ -49,6 +50,7 @@ def document_program():
     return blocks[0]
 
 
+@functools.cache
 def document_functions():
     """What that program defines before it begins to read."""
     defined = {}

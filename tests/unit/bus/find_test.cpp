@@ -8,7 +8,7 @@
 #include <random>
 
 #include "bus/chunker.h"
-#include "bus/file/file_log.h"
+#include "tests/support/scratch_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace runnel::bus {
@@ -16,21 +16,6 @@ namespace {
 
 class FindTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    Result<Url> url = ParseUrl("file://" + dir_.path().string() + "/orders?sync=none&segment_bytes=65536");
-    ASSERT_TRUE(url.ok());
-    Result<std::unique_ptr<Log>> log = OpenFileLog(*url, {});
-    ASSERT_TRUE(log.ok());
-    log_ = *std::move(log);
-    ASSERT_TRUE(log_->Create().ok());
-    auto no_marker = [](const std::optional<Message>&) -> Result<std::optional<std::string>> {
-      return std::optional<std::string>();
-    };
-    Result<std::unique_ptr<LogWriter>> writer = log_->TakeOver(no_marker, {}, {});
-    ASSERT_TRUE(writer.ok());
-    writer_ = *std::move(writer);
-  }
-
   Header MakeHeader(uint64_t min_txid, uint64_t max_txid) const {
     Header header;
     header.lineage = lineage_;
@@ -43,11 +28,7 @@ class FindTest : public ::testing::Test {
   }
   // Each returns the sequence of what it appended.
   StreamSeq Append(const Envelope& envelope) { return AppendRaw(Encode(envelope)); }
-  StreamSeq AppendRaw(std::string payload) {
-    EXPECT_TRUE(writer_->Append(std::move(payload), {}).ok());
-    ++appended_;
-    return StreamSeq(appended_);
-  }
+  StreamSeq AppendRaw(std::string payload) { return scratch_.Append(std::move(payload)); }
   StreamSeq Commits(uint64_t min_txid, uint64_t max_txid) {
     bus::Commits commits;
     for (uint64_t txid = min_txid; txid <= max_txid; ++txid) {
@@ -75,7 +56,7 @@ class FindTest : public ::testing::Test {
     options.entry.max_txid = Txid(max_txid);
     options.entry.origin = origin;
     options.data_bytes = 10;
-    StreamSeq first(appended_ + 1);
+    StreamSeq first = scratch_.next();
     size_t emitted = 0;
     Result<Chunker> chunker = Chunker::Make(options, [&](const Envelope& chunk) {
       if (before_last && emitted + 1 == of) before_last();
@@ -93,9 +74,7 @@ class FindTest : public ::testing::Test {
   }
   StreamSeq Marker(uint64_t txid) { return Append({MakeHeader(txid + 1, txid), TakeOverMarker{}}); }
 
-  void Settle() {
-    ASSERT_TRUE(writer_->WaitAcked(appended_, std::chrono::steady_clock::now() + std::chrono::seconds(20), {}).ok());
-  }
+  void Settle() { scratch_.Settle(); }
   StreamSeq Find(uint64_t txid) {
     Settle();
     Result<std::optional<StreamSeq>> found = FindTxid(*log_, Txid(txid));
@@ -123,9 +102,8 @@ class FindTest : public ::testing::Test {
   }
 
   runnel::testing::TempDir dir_;
-  std::unique_ptr<Log> log_;
-  std::unique_ptr<LogWriter> writer_;
-  uint64_t appended_ = 0;
+  runnel::testing::ScratchLog scratch_{dir_.path() / "orders", "sync=none&segment_bytes=65536"};
+  Log* const log_ = &scratch_.log();
   Lineage lineage_ = Lineage::Random();
   Epoch epoch_{1};
 };

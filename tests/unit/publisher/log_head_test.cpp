@@ -3,39 +3,22 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <memory>
-#include <optional>
-#include <string>
+#include <cstdint>
 #include <utility>
 #include <variant>
 
-#include "bus/open.h"
-#include "ltx/base/time.h"
+#include "bus/envelope.h"
+#include "tests/support/scratch_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace runnel::publisher {
 namespace {
 
 using bus::Epoch;
-using std::chrono::seconds;
 
 // A log into which anything can be put, at TXID 7.
 class LogHeadTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    Result<std::unique_ptr<bus::Log>> log = bus::OpenLog("file://" + dir_.path().string() + "/app?sync=none", {});
-    ASSERT_TRUE(log.ok()) << log.error().message();
-    log_ = *std::move(log);
-    ASSERT_TRUE(log_->Create().ok());
-    auto no_marker = [](const std::optional<bus::Message>&) -> Result<std::optional<std::string>> {
-      return std::optional<std::string>();
-    };
-    Result<std::unique_ptr<bus::LogWriter>> writer = log_->TakeOver(no_marker, {}, {});
-    ASSERT_TRUE(writer.ok()) << writer.error().message();
-    writer_ = *std::move(writer);
-  }
-
   void Put(uint64_t epoch, decltype(bus::Envelope::body) body) {
     const bool commits = std::holds_alternative<bus::Commits>(body);
     bus::Envelope envelope;
@@ -46,8 +29,8 @@ class LogHeadTest : public ::testing::Test {
     envelope.header.position = {Txid(7), Checksum(Checksum::kFlag | 7)};
     envelope.header.page_size = PageSize(4096);
     envelope.body = std::move(body);
-    ASSERT_TRUE(writer_->Append(bus::Encode(std::move(envelope)), {}).ok());
-    ASSERT_TRUE(writer_->WaitAcked(++put_, DeadlineIn(seconds(20)), {}).ok());
+    log_.Append(std::move(envelope));
+    log_.Settle();
   }
   void PutCommit(uint64_t epoch) {
     bus::Entry entry;
@@ -58,17 +41,15 @@ class LogHeadTest : public ::testing::Test {
   void TakeOver(uint64_t epoch) { Put(epoch, bus::TakeOverMarker()); }
 
   bool NothingSince(uint64_t epoch) {
-    Result<LogHead> head = ReadLogHead(*log_);
+    Result<LogHead> head = ReadLogHead(log_.log());
     EXPECT_TRUE(head.ok()) << head.error().message();
-    Result<bool> nothing = NothingPublishedSince(*log_, *head, Epoch(epoch));
+    Result<bool> nothing = NothingPublishedSince(log_.log(), *head, Epoch(epoch));
     EXPECT_TRUE(nothing.ok()) << nothing.error().message();
     return nothing.ok() && *nothing;
   }
 
   testing::TempDir dir_;
-  std::unique_ptr<bus::Log> log_;
-  std::unique_ptr<bus::LogWriter> writer_;
-  uint64_t put_ = 0;  // messages
+  testing::ScratchLog log_{dir_.path() / "app"};
   const bus::Lineage lineage_ = bus::Lineage::Random();
 };
 
@@ -111,8 +92,8 @@ TEST_F(LogHeadTest, WithoutTheirMarkersNobodyCanTell) {
 TEST_F(LogHeadTest, AMessageThatCannotBeReadMayBeACommit) {
   PutCommit(4);
   TakeOver(5);
-  ASSERT_TRUE(writer_->Append("no envelope", {}).ok());
-  ASSERT_TRUE(writer_->WaitAcked(++put_, DeadlineIn(seconds(20)), {}).ok());
+  log_.Append("no envelope");
+  log_.Settle();
   TakeOver(6);
   EXPECT_TRUE(NothingSince(5));
   EXPECT_FALSE(NothingSince(4));

@@ -9,12 +9,12 @@
 #include <string>
 #include <utility>
 
-#include "bus/open.h"
 #include "ltx/base/time.h"
 #include "ltx/format/decoder.h"
 #include "subscriber/feed_entries.h"
 #include "subscriber/log_walk.h"
 #include "tests/support/ltx_spec.h"
+#include "tests/support/scratch_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace runnel::subscriber {
@@ -30,19 +30,6 @@ constexpr uint32_t kPageSize = 512;
 // A log into which anything can be put, and a database of one page whose commits go there.
 class VoidMessages : public ::testing::Test {
  protected:
-  void SetUp() override {
-    Result<std::unique_ptr<bus::Log>> log = bus::OpenLog("file://" + dir_.path().string() + "/app?sync=none", {});
-    ASSERT_TRUE(log.ok()) << log.error().message();
-    log_ = *std::move(log);
-    ASSERT_TRUE(log_->Create().ok());
-    auto no_marker = [](const std::optional<bus::Message>&) -> Result<std::optional<std::string>> {
-      return std::optional<std::string>();
-    };
-    Result<std::unique_ptr<bus::LogWriter>> writer = log_->TakeOver(no_marker, {}, {});
-    ASSERT_TRUE(writer.ok()) << writer.error().message();
-    writer_ = *std::move(writer);
-  }
-
   // The commit that makes `fill` of the page; of a stranger, the image stays as it was.
   LtxSpec Commit(uint64_t txid, char fill, bool stay = false) {
     LtxSpec spec = image_.Change(txid, {{1, Page(kPageSize, fill)}}, 1);
@@ -63,8 +50,8 @@ class VoidMessages : public ::testing::Test {
     envelope.header.position = {entry.max_txid, spec.trailer.post_apply_checksum};
     envelope.header.page_size = PageSize(kPageSize);
     envelope.body = bus::Commits{{std::move(entry)}};
-    ASSERT_TRUE(writer_->Append(bus::Encode(std::move(envelope)), {}).ok());
-    ASSERT_TRUE(writer_->WaitAcked(++put_, DeadlineIn(seconds(20)), {}).ok());
+    log_.Append(std::move(envelope));
+    log_.Settle();
   }
 
   // What a walk from message `seq` on shows: the byte that each file makes of the page.
@@ -75,15 +62,13 @@ class VoidMessages : public ::testing::Test {
       if (spec.ok()) seen += spec->pages.at(1)[0];
       return true;
     };
-    const Status walked = WalkLog(*log_, bus::StreamSeq(seq), look, {});
+    const Status walked = WalkLog(log_.log(), bus::StreamSeq(seq), look, {});
     EXPECT_TRUE(walked.ok()) << walked.error().message();
     return seen;
   }
 
   testing::TempDir dir_;
-  std::unique_ptr<bus::Log> log_;
-  std::unique_ptr<bus::LogWriter> writer_;
-  uint64_t put_ = 0;  // messages
+  testing::ScratchLog log_{dir_.path() / "app"};
   const bus::Lineage lineage_ = bus::Lineage::Random();
   Image image_{kPageSize, {Page(kPageSize, '.')}};
 };
@@ -109,7 +94,7 @@ TEST_F(VoidMessages, EachHistoryCountsItsOwnEpochs) {
 class FeedOfVoidMessages : public VoidMessages {
  protected:
   std::string Feed(const Position& beginning, int messages) {
-    Result<std::unique_ptr<FeedEntries>> entries = FeedEntries::Open(*log_, lineage_.bytes, beginning, {});
+    Result<std::unique_ptr<FeedEntries>> entries = FeedEntries::Open(log_.log(), lineage_.bytes, beginning, {});
     EXPECT_TRUE(entries.ok()) << entries.error().message();
     if (!entries.ok()) return "";
     std::string seen;
