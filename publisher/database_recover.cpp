@@ -39,9 +39,13 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   TRY(log_->Create());  // it may have been deleted while we led it
   TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
   if (!head.empty && (head.lineage != lineage_ || head.epoch > epoch_)) {
-    return Error(Errc::kConflict, config_.path + ": another publisher leads the log now (epoch " +
-                                      std::to_string(head.epoch.raw()) + ", ours was " + std::to_string(epoch_.raw()) +
-                                      ")");
+    // The answer to our last takeover may be what was lost.
+    TRY_ASSIGN(const bool ours, sender_->TookOverUnheard(head));
+    if (!ours) {
+      return Error(Errc::kConflict, config_.path + ": another publisher leads the log now (epoch " +
+                                        std::to_string(head.epoch.raw()) + ", ours was " +
+                                        std::to_string(epoch_.raw()) + ")");
+    }
   }
   if (head.empty || head.position.txid == Txid()) {
     Log(Level::kWarn, "log_is_gone", {{"db", config_.name}, {"had", ToString(ledger_->position())}});

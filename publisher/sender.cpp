@@ -10,6 +10,10 @@
 namespace runnel::publisher {
 namespace {
 
+// Markers of which nothing was heard; an older one does not arrive any more. A takeover tries a few dozen times, and
+// waits for the log after the last.
+constexpr size_t kUnheardMax = 64;
+
 bus::CaptureTime Now() { return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()); }
 
 }  // namespace
@@ -41,16 +45,25 @@ Status Sender::Lead(const LogHead& head, const bus::Lineage& lineage, bus::Epoch
     if (seq != (head.empty ? bus::StreamSeq() : head.tail_seq)) {
       return Error(Errc::kUnavailable, "the log moved on while it was being taken over");
     }
-    bus::Envelope marker{MakeHeader(position.txid.Next(), position), bus::TakeOverMarker()};
-    return std::optional<std::string>(bus::Encode(std::move(marker)));
+    unheard_.push_back(bus::Encode({MakeHeader(position.txid.Next(), position), bus::TakeOverMarker()}));
+    if (unheard_.size() > kUnheardMax) unheard_.pop_front();
+    return std::optional<std::string>(unheard_.back());
   };
   bus::WriterOptions writer_options;
   writer_options.inflight_messages_max = options_.inflight_messages_max;
   writer_options.inflight_bytes_max = options_.inflight_bytes_max;
   writer_options.on_progress = options_.on_progress;
   TRY_ASSIGN(writer_, log_.TakeOver(decision, writer_options, stop));
+  unheard_.clear();
   end_ = {.txid = position.txid};
   return Ok();
+}
+
+// By its bytes: a rival that took over at the same moment may have the same epoch, but not the same name and clock.
+Result<bool> Sender::TookOverUnheard(const LogHead& head) {
+  if (head.empty || unheard_.empty()) return false;
+  TRY_ASSIGN(const std::optional<bus::Message> last, log_.Get(head.tail_seq));
+  return last && std::ranges::find(unheard_, last->payload) != unheard_.end();
 }
 
 void Sender::Abandon() {

@@ -47,6 +47,9 @@ class Sender {
   // DURABLE: the marker. Errors: kUnavailable, also when the log's tail is no longer `head`'s (read it again).
   Status Lead(const LogHead& head, const bus::Lineage& lineage, bus::Epoch epoch_floor, const Position& position,
               std::stop_token stop);
+  // True when the log's very last message is a takeover of ours that was never answered. Then nobody else leads, and
+  // nothing lies between it and the head it was made for.
+  Result<bool> TookOverUnheard(const LogHead& head);
   bool leading() const { return writer_ != nullptr; }
   bus::Epoch epoch() const { return epoch_; }
   const bus::Lineage& lineage() const { return lineage_; }
@@ -97,7 +100,8 @@ class Sender {
   bus::Lineage lineage_;
   bus::Epoch epoch_;
   std::unique_ptr<bus::LogWriter> writer_;
-  LogEnd end_;  // of what was given to writer_
+  std::deque<std::string> unheard_;  // markers given to the log since it last let us lead, the newest last
+  LogEnd end_;                       // of what was given to writer_
   bus::Packer packer_;
   std::vector<bus::Entry> gathered_;
   uint64_t gathered_bytes_ = 0;

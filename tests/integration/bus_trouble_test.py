@@ -11,6 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from deaf_proxy import DeafProxy  # noqa: E402
 from harness import log, row_count, run, until  # noqa: E402
 from nats_raw import RawNats  # noqa: E402
 
@@ -207,6 +208,35 @@ def duplicated(world):
         f"{status['snapshots'] - 1} snapshots")
 
 
+def lost_takeovers(world):
+    """The connection breaks, and then again each time a takeover is in the log and before its publisher hears of it."""
+    nats = world.nats("deaf")
+    proxy = DeafProxy(nats.port)
+    source = world.create("deaf.db")
+    publisher = world.publisher(source, f"nats://127.0.0.1:{proxy.port}/deaf")
+    publisher.await_publishing()
+    subscriber = world.subscriber(nats.url("deaf"), world.path("deaf-replica.db"))
+    app = sqlite3.connect(source, isolation_level=None)
+    epoch = 0
+
+    def leads_again():
+        assert publisher.running(), publisher.text()[-1500:]
+        return publisher.status()["epoch"] > epoch
+    for lost in (1, 3):
+        app.execute("INSERT INTO t(a) VALUES(?)", (lost,))
+        world.assert_equal(source, publisher, subscriber)
+        epoch = publisher.status()["epoch"]
+        proxy.lose(b"Nats-Expected-Last-Sequence", b'"seq"', lost)
+        proxy.cut()
+        app.execute("INSERT INTO t(a) VALUES(?)", (-lost,))
+        until(leads_again, lambda: f"it leads again: {publisher.text()[-1500:]}", 60)
+        world.assert_equal(source, publisher, subscriber)
+        assert publisher.status()["epoch"] == epoch + lost + 1, publisher.status()
+    status = publisher.status()
+    assert status["snapshots"] == 1 and status["deltas"] == 0 and subscriber.status()["forks"] == 0, status
+    log("takeovers whose answers were lost: the publisher knows them as its own")
+
+
 def page_tables(source):
     """What lies beside a database to say which pages were published: name -> bytes."""
     tables = {}
@@ -282,6 +312,7 @@ def main(world):
     second_publisher(world, world.file_bus("one") if kind == "nats" else server.url("one"))
     if kind == "nats":
         duplicated(world)
+        lost_takeovers(world)
     lost_tail(world, server, *stopped_server(world, server, away))
     retention(world, server)
     spilled(world, server)
