@@ -85,6 +85,7 @@ class DatabasePublisher {
   Status Open(std::stop_token stop);
   Status LockState();
   Status LoadTable();
+  Result<LogHead> ReadHead();
   Status Start(std::stop_token stop);
   Status StartWith(const StartPlan& plan, const LogHead& head, std::stop_token stop);
   Status Adopt(const LogHead& head, std::stop_token stop);

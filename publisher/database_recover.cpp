@@ -37,7 +37,7 @@ bool DropKnown(bus::Envelope& envelope, Txid known) {
 
 Status DatabasePublisher::Recover(std::stop_token stop) {
   TRY(log_->Create());  // it may have been deleted while we led it
-  TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
+  TRY_ASSIGN(LogHead head, ReadHead());
   if (!head.empty && (head.lineage != lineage_ || head.epoch > epoch_)) {
     // The answer to our last takeover may be what was lost.
     TRY_ASSIGN(const bool ours, sender_->TookOverUnheard(head));
@@ -55,7 +55,7 @@ Status DatabasePublisher::Recover(std::stop_token stop) {
   }
   TRY_ASSIGN(bool sent, SendBacklog(head, stop));
   if (sent) {
-    TRY_ASSIGN(head, ReadLogHead(*log_));
+    TRY_ASSIGN(head, ReadHead());
   }
   const Position released = ledger_->table().position();
   if (head.position.txid < released.txid) {

@@ -81,6 +81,9 @@ Status DatabasePublisher::LoadTable() {
   return Ok();
 }
 
+// Of the log, in which our last leadership is known to have been.
+Result<LogHead> DatabasePublisher::ReadHead() { return ReadLogHead(*log_, {lineage_, epoch_}); }
+
 Status DatabasePublisher::Start(std::stop_token stop) {
   TRY(log_->Create());
   SenderOptions options;
@@ -90,7 +93,7 @@ Status DatabasePublisher::Start(std::stop_token stop) {
   options.on_progress = [capture = capture_.get()] { capture->Wake(); };
   sender_ = std::make_unique<Sender>(*log_, options);
 
-  TRY_ASSIGN(LogHead head, ReadLogHead(*log_));
+  TRY_ASSIGN(LogHead head, ReadHead());
   bool ours = ledger_ != nullptr && !head.empty && head.lineage == lineage_;
   if (ours && head.epoch > epoch_) {
     // Who was killed between a takeover and noting it here has published nothing yet; nor has a rival, then.
@@ -100,7 +103,7 @@ Status DatabasePublisher::Start(std::stop_token stop) {
   if (ours && !config_.new_lineage && head.position.txid != Txid()) {
     TRY_ASSIGN(bool sent, SendBacklog(head, stop));
     if (sent) {
-      TRY_ASSIGN(head, ReadLogHead(*log_));
+      TRY_ASSIGN(head, ReadHead());
     }
   }
   StartFacts facts;

@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kUnfinishedChunksMax = 1u << 21;
 // Messages at the end that are no envelopes (another program's, or damaged) before the log counts as somebody else's.
 constexpr uint32_t kForeignTailMax = 1000;
+// Void messages at the end: what a publisher that is taken over from may have on its way (SenderOptions).
+constexpr uint32_t kVoidTailMax = 1024;
 // Heartbeats of a leadership that may have published nothing: a quarter of an hour of them.
 constexpr uint32_t kIdleMessagesMax = 1000;
 
@@ -31,6 +33,21 @@ Error NotOurs(const Error& error, const bus::Message& message, const bus::LogInf
                              " is not ours; is another program writing there?");
 }
 
+// The tail, or the message in front of the void ones that end the log. A message found here with an epoch of at least
+// `led` is the proof that they are void: every reader has come past it.
+Result<bus::Message> NewestThatCounts(bus::Log& log, const bus::Message& tail, const Leadership& led,
+                                      bus::StreamSeq first) {
+  std::optional<bus::Message> message = tail;
+  for (uint32_t step = 0; message && step <= kVoidTailMax && led.epoch != bus::Epoch(); ++step) {
+    const Result<bus::Header> header = bus::DecodeHeader(message->payload);
+    if (header.ok() && header->lineage != led.lineage) return tail;
+    const bool unknown = !header.ok() && header.code() != Errc::kCorrupt;
+    if (unknown || (header.ok() && header->epoch >= led.epoch)) return *std::move(message);
+    TRY_ASSIGN(message, Before(log, message->seq, first));
+  }
+  return tail;
+}
+
 bool TellsPosition(const bus::Envelope& envelope) {
   if (const auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) return chunk->last;
   return !std::holds_alternative<bus::UnknownKind>(envelope.body);
@@ -38,12 +55,13 @@ bool TellsPosition(const bus::Envelope& envelope) {
 
 }  // namespace
 
-Result<LogHead> ReadLogHead(bus::Log& log) {
+Result<LogHead> ReadLogHead(bus::Log& log, const Leadership& led) {
   LogHead head;
   TRY_ASSIGN(std::optional<bus::Message> message, log.Tail());
   if (!message) return head;
   TRY_ASSIGN(bus::LogInfo info, log.Info());
   head.tail_seq = message->seq;
+  TRY_ASSIGN(message, NewestThatCounts(log, *message, led, info.first_seq));
   uint32_t foreign = 0;
   for (uint32_t step = 0; message && step < kUnfinishedChunksMax; ++step) {
     Result<bus::Envelope> envelope = bus::Decode(message->payload);
@@ -59,6 +77,7 @@ Result<LogHead> ReadLogHead(bus::Log& log) {
     }
     if (head.empty) {
       head.empty = false;
+      head.newest_seq = message->seq;
       head.lineage = envelope->header.lineage;
       head.epoch = envelope->header.epoch;
       head.page_size = envelope->header.page_size;
@@ -91,7 +110,7 @@ Result<bool> NothingPublishedSince(bus::Log& log, const LogHead& head, bus::Epoc
 
 Result<std::optional<WalPosition>> ReadLastWalPosition(bus::Log& log, const LogHead& head, uint32_t messages_max) {
   TRY_ASSIGN(bus::LogInfo info, log.Info());
-  TRY_ASSIGN(std::optional<bus::Message> message, log.Get(head.tail_seq));
+  TRY_ASSIGN(std::optional<bus::Message> message, log.Get(head.newest_seq));
   for (uint32_t step = 0; message && step < messages_max; ++step) {
     Result<bus::Envelope> decoded = bus::Decode(message->payload);
     if (!decoded.ok()) {

@@ -208,6 +208,39 @@ def duplicated(world):
         f"{status['snapshots'] - 1} snapshots")
 
 
+def void_messages(world):
+    """Messages of an older leadership come late, as from a publisher that was taken over from: they are void."""
+    nats = world.nats("void")
+    source, url = world.create("void.db"), nats.url("void")
+    publisher = world.publisher(source, url)
+    publisher.await_publishing()
+    subscriber = world.subscriber(url, world.path("void-replica.db"))
+    app = sqlite3.connect(source, isolation_level=None)
+    raw = RawNats(nats.port)
+    for i in range(5):
+        app.execute("INSERT INTO t(a) VALUES(?)", (i,))
+        world.await_drained(publisher)
+    older = raw.last("void")
+    publisher.stop()
+    publisher = world.publisher(source, url)
+    publisher.await_publishing()
+    for restarts in (False, True):
+        app.execute("INSERT INTO t(a) VALUES(7)")
+        world.assert_equal(source, publisher, subscriber)
+        if restarts:
+            publisher.stop()
+        for _ in range(3):
+            raw.publish("void", older)
+        app.execute("INSERT INTO t(a) VALUES(8)")
+        if restarts:
+            publisher = world.publisher(source, url)
+            publisher.await_publishing()
+        world.assert_equal(source, publisher, subscriber)
+        status = publisher.status()
+        assert status["deltas"] == 0 and status["snapshots"] == 0 and subscriber.status()["forks"] == 0, status
+    log("void messages at the log's end: neither a delta nor a snapshot, no TXID passed over")
+
+
 def lost_takeovers(world):
     """The connection breaks, and then again each time a takeover is in the log and before its publisher hears of it."""
     nats = world.nats("deaf")
@@ -312,6 +345,7 @@ def main(world):
     second_publisher(world, world.file_bus("one") if kind == "nats" else server.url("one"))
     if kind == "nats":
         duplicated(world)
+        void_messages(world)
         lost_takeovers(world)
     lost_tail(world, server, *stopped_server(world, server, away))
     retention(world, server)
