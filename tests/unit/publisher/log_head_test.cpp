@@ -26,18 +26,11 @@ Position At(uint64_t txid) { return {Txid(txid), Checksum(Checksum::kFlag | txid
 // A log into which anything can be put, at TXID 7 if nothing else is said.
 class LogHeadTest : public ::testing::Test {
  protected:
-  void Put(uint64_t epoch, decltype(bus::Envelope::body) body, uint64_t txid = 7) {
+  using Body = decltype(bus::Envelope::body);
+
+  void Put(uint64_t epoch, Body body, uint64_t txid = 7) {
     const bool commits = std::holds_alternative<bus::Commits>(body);
-    bus::Envelope envelope;
-    envelope.header.lineage = lineage_;
-    envelope.header.epoch = Epoch(epoch);
-    envelope.header.database = "app";
-    envelope.header.min_txid = Txid(commits ? txid : txid + 1);
-    envelope.header.position = At(txid);
-    envelope.header.page_size = PageSize(kPageSize);
-    envelope.body = std::move(body);
-    log_.Append(std::move(envelope));
-    log_.Settle();
+    Append(epoch, Txid(commits ? txid : txid + 1), At(txid), std::move(body));
   }
   // `frame`: where its pages end in the WAL.
   void PutCommit(uint64_t epoch, uint64_t txid = 7, uint32_t frame = 1) {
@@ -54,16 +47,7 @@ class LogHeadTest : public ::testing::Test {
     bus::Chunk chunk;
     chunk.entry.min_txid = chunk.entry.max_txid = Txid(txid);
     chunk.data = "LTX1";
-    bus::Envelope envelope;
-    envelope.header.lineage = lineage_;
-    envelope.header.epoch = Epoch(epoch);
-    envelope.header.database = "app";
-    envelope.header.min_txid = Txid(txid);
-    envelope.header.position.txid = Txid(txid);
-    envelope.header.page_size = PageSize(kPageSize);
-    envelope.body = std::move(chunk);
-    log_.Append(std::move(envelope));
-    log_.Settle();
+    Append(epoch, Txid(txid), {Txid(txid), Checksum()}, std::move(chunk));
   }
   void TakeOver(uint64_t epoch) { Put(epoch, bus::TakeOverMarker()); }
 
@@ -79,6 +63,19 @@ class LogHeadTest : public ::testing::Test {
     Result<bool> nothing = NothingPublishedSince(log_.log(), *head, Epoch(epoch));
     EXPECT_TRUE(nothing.ok()) << nothing.error().message();
     return nothing.ok() && *nothing;
+  }
+
+  void Append(uint64_t epoch, Txid min_txid, const Position& position, Body body) {
+    bus::Envelope envelope;
+    envelope.header.lineage = lineage_;
+    envelope.header.epoch = Epoch(epoch);
+    envelope.header.database = "app";
+    envelope.header.min_txid = min_txid;
+    envelope.header.position = position;
+    envelope.header.page_size = PageSize(kPageSize);
+    envelope.body = std::move(body);
+    log_.Append(std::move(envelope));
+    log_.Settle();
   }
 
   testing::TempDir dir_;
