@@ -27,6 +27,18 @@ def leader_of(cluster):
     return until(probe, "the stream has a leader", 60, tick=0.2) - 1
 
 
+def next_to_stop(cluster, back, newer):
+    """The server after the one that is back, once that has its copy again; an operator waits for the same. Debian's
+    nats-server 2.9 calls itself healthy long before, elects a copy that is behind if another server goes then, and cuts
+    the others to its length. Now and then it leaves a copy behind for good: then no other server can be spared, the one
+    that is back is stopped again, and that round is the last."""
+    if cluster.catches_up(cluster.nodes[back], "RUNNEL-app", 60 if newer else 15):
+        return (back + 1) % 3
+    assert not newer, f"the copy of server {back + 1} does not come back"
+    log(f"Debian's nats-server leaves the copy of server {back + 1} behind: it is stopped again, and nothing after it")
+    return back
+
+
 def main(world):
     newer = sys.argv[1:2] == ["newer"]
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -61,11 +73,13 @@ def main(world):
         took = progress("the leader is killed")
         cluster.nodes[leader].start()
         progress("the killed server is back")
-        other = cluster.nodes[(leader + 1) % 3]
+        other = cluster.nodes[next_to_stop(cluster, leader, newer)]
         other.stop()
         progress("another server is stopped")
         other.start()
         log(f"server {leader + 1} of 3 killed under load: the log went on after {took:.1f} s")
+        if other is cluster.nodes[leader]:
+            break
     assert writer.stop() == 0
     position = world.assert_equal(source, publisher, subscriber, seconds=120)
     rows = row_count(source)

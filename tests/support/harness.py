@@ -322,6 +322,23 @@ class NatsCluster:
         for node in self.nodes:
             node.await_healthy()
 
+    def catches_up(self, node, stream, seconds):
+        """Whether a node that was away comes to have what the stream's other copies had when this was called."""
+        there = max(self.last_sequence(other, stream) for other in self.nodes)
+        end = time.monotonic() + seconds
+        while self.last_sequence(node, stream) < there:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
+
+    @staticmethod
+    def last_sequence(node, stream):
+        """Of the node's own copy; 0 while it has none or does not run."""
+        server = http_json(node.monitor, "/jsz?streams=true") or {}
+        streams = [s for account in server.get("account_details", []) for s in account.get("stream_detail", [])]
+        return max((s["state"]["last_seq"] for s in streams if s["name"] == stream), default=0)
+
     def url(self, name="app"):
         return "nats://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes) + f"/{name}"
 
