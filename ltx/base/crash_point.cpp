@@ -37,10 +37,12 @@ Plan ReadPlan() {
   return plan;
 }
 
-const Plan& GetPlan() {
-  static const Plan plan = ReadPlan();
+Plan& GetPlan() {
+  static Plan plan = ReadPlan();
   return plan;
 }
+
+std::atomic<uint64_t> passages{0};
 
 }  // namespace
 
@@ -55,7 +57,6 @@ namespace {
 }  // namespace
 
 void Passed(std::string_view name) {
-  static std::atomic<uint64_t> passages{0};
   const Plan& plan = GetPlan();
   if (name != plan.name || passages.fetch_add(1, std::memory_order_relaxed) + 1 != plan.passage) return;
   if (!plan.log_path.empty()) {
@@ -65,6 +66,12 @@ void Passed(std::string_view name) {
   }
   ::kill(::getpid(), SIGKILL);
   std::abort();  // not reached
+}
+
+void ReadAgain() {
+  GetPlan() = ReadPlan();
+  passages.store(0, std::memory_order_relaxed);
+  armed.store(!GetPlan().name.empty(), std::memory_order_relaxed);
 }
 
 }  // namespace runnel::crash_point_detail

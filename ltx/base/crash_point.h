@@ -15,6 +15,8 @@ namespace runnel {
 namespace crash_point_detail {
 extern std::atomic<bool> armed;  // set once before main, from the environment
 void Passed(std::string_view name);
+// What the environment says now, for a process that a test has forked. REQUIRES: no other thread.
+void ReadAgain();
 }  // namespace crash_point_detail
 
 // THREAD: any; passages of all threads are counted together.

@@ -8,39 +8,25 @@
 
 #include "ltx/base/bytes.h"
 #include "ltx/base/check.h"
+#include "ltx/base/crash_point.h"
 #include "ltx/format/checksum.h"
+#include "subscriber/feed/mapped_file.h"
 
 namespace runnel::feed {
 namespace {
 
-constexpr uint64_t kRedoSlotsMin = 64;
-constexpr uint64_t kMapStep = 1 << 20;
+constexpr uint64_t kSlotsMin = 64;
+// The image's file grows in such steps.
+constexpr uint64_t kImageStep = 1 << 20;
 constexpr size_t kProveBytes = 256 << 10;
 constexpr size_t kCacheLineBytes = 64;
-// In the head of a slot, behind the page number: which bytes differ from the image.
-constexpr size_t kDifferenceOffset = 8;
-// So many pages ahead memory is asked for what will be written.
-constexpr size_t kWritesAhead = 8;
 
 // Asks for memory that is needed soon.
-void Fetch(const std::byte* from, size_t size) {
-  for (size_t i = 0; i < size; i += kCacheLineBytes) __builtin_prefetch(from + i);
+void Fetch(Bytes bytes) {
+  for (size_t i = 0; i < bytes.size(); i += kCacheLineBytes) __builtin_prefetch(bytes.data() + i);
 }
 
-// Room on disk, so that a full disk is an error here and not a signal at the first touch of a mapped page.
-Status Allocate(const File& file, uint64_t bytes) {
-  TRY_ASSIGN(uint64_t size, file.Size());
-  if (size >= bytes) return Ok();
-  int error = posix_fallocate(file.fd(), static_cast<off_t>(size), static_cast<off_t>(bytes - size));
-  return error == 0 ? Ok() : Status(ErrnoError(error, "make room in " + file.path()));
-}
-
-Result<std::byte*> Remap(const File& file, std::byte* old, uint64_t old_bytes, uint64_t bytes, int protection) {
-  void* mapped = old == nullptr ? mmap(nullptr, bytes, protection, MAP_SHARED, file.fd(), 0)
-                                : mremap(old, old_bytes, bytes, MREMAP_MAYMOVE);
-  if (mapped == MAP_FAILED) return ErrnoError(errno, "map " + file.path());
-  return static_cast<std::byte*>(mapped);
-}
+uint64_t InSteps(uint64_t bytes) { return (bytes + kImageStep - 1) / kImageStep * kImageStep; }
 
 Error NotInImage(Pgno pgno) {
   return Error(Errc::kCorrupt, "page " + std::to_string(pgno.raw()) + ": not in the image");
@@ -51,9 +37,13 @@ Error NotInImage(Pgno pgno) {
 FeedImage::FeedImage(std::string dir, FileLock lock, std::unique_ptr<StateFile> state)
     : dir_(std::move(dir)), lock_(std::move(lock)), state_file_(std::move(state)) {}
 
-FeedImage::~FeedImage() {
-  if (image_ != nullptr) munmap(image_, image_mapped_);
-  if (redo_ != nullptr) munmap(redo_, redo_slots_ * SlotBytes());
+FeedImage::~FeedImage() { Unmap(); }
+
+void FeedImage::Unmap() {
+  if (image_ != nullptr) munmap(image_, image_bytes_);
+  if (slots_ != nullptr) munmap(slots_, slots_bytes_);
+  image_ = slots_ = nullptr;
+  image_bytes_ = slots_bytes_ = 0;
 }
 
 Result<std::unique_ptr<FeedImage>> FeedImage::Open(const std::string& dir) {
@@ -67,40 +57,43 @@ Result<std::unique_ptr<FeedImage>> FeedImage::Open(const std::string& dir) {
 
 Status FeedImage::OpenFiles() {
   TRY_ASSIGN(File image, File::OpenOrCreate(dir_ + "/image", 0600));
-  TRY_ASSIGN(File redo, File::OpenOrCreate(dir_ + "/redo", 0600));
+  TRY_ASSIGN(File slots, File::CreateOrTruncate(dir_ + "/staged", 0600));
+  TRY_ASSIGN(undo_, UndoLog::Open(dir_ + "/undo"));
   // Pages are read and written one by one, all over the file; what the kernel caches in larger pieces it also writes in
   // larger pieces.
   ::posix_fadvise(image.fd(), 0, 0, POSIX_FADV_RANDOM);
   image_file_ = std::make_unique<File>(std::move(image));
-  redo_file_ = std::make_unique<File>(std::move(redo));
-  if (empty()) return Ok();
+  slots_file_ = std::make_unique<File>(std::move(slots));
+  if (empty()) {
+    undo_->Start(state().undo_number);
+    return Ok();
+  }
   SetPageSize(state().page_size);
   page_count_ = state().page_count;
   position_ = state().position;
   TRY(MapImage(page_count_));
-  TRY(Redo());
+  TRY(TakeBack());
   return Prove();
 }
 
-// A feed was killed between saying that accepted pages belong to the image and having written them all.
-Status FeedImage::Redo() {
-  uint64_t pages = state().redo_pages;
-  if (pages == 0) return Ok();
-  TRY_ASSIGN(uint64_t size, redo_file_->Size());
-  if (size < pages * SlotBytes()) {
-    damaged_ = true;
+// A feed ended behind its last state: the image becomes again what that state says. Being killed here changes nothing.
+Status FeedImage::TakeBack() {
+  Result<std::vector<UndoLog::Record>> records = undo_->Read(state().undo_number);
+  auto fits = [this](const UndoLog::Record& record) {
+    return record.pgno.raw() != 0 && record.pgno.raw() <= page_count_ && record.offset <= page_size_ &&
+           record.bytes.size() <= page_size_ - record.offset;
+  };
+  if (!records.ok() || !std::all_of(records->begin(), records->end(), fits)) {
+    damaged_ = true;  // by a power loss
+    undo_->Start(state().undo_number);
     return Ok();
   }
-  TRY(GrowRedo(pages));
-  slots_used_ = pages;
-  for (uint64_t slot = 0; slot < pages; ++slot) {
-    Pgno pgno(static_cast<uint32_t>(LoadBe64(SlotAt(slot))));
-    if (pgno.raw() != 0) accepted_.Put(pgno, static_cast<uint32_t>(slot));
+  for (size_t i = records->size(); i-- > 0;) {
+    const UndoLog::Record& record = (*records)[i];
+    std::memcpy(ImageAt(record.pgno) + record.offset, record.bytes.data(), record.bytes.size());
+    CrashPoint("feed_page_taken_back");
   }
-  TRY(WriteSlots(Part::kWhole));
-  FeedState done = state();
-  done.redo_pages = 0;
-  state_file_->Write(done);
+  WriteState(state());
   return Ok();
 }
 
@@ -127,30 +120,26 @@ void FeedImage::SetPageSize(PageSize page_size) {
 }
 
 Status FeedImage::MapImage(uint32_t page_count) {
-  uint64_t bytes = uint64_t{page_count} * page_size_;
-  TRY(Allocate(*image_file_, bytes));
-  image_pages_ = page_count;
-  if (bytes <= image_mapped_) return Ok();
-  uint64_t mapped = (bytes + kMapStep - 1) / kMapStep * kMapStep;
-  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_mapped_, mapped, PROT_READ | PROT_WRITE));
-  image_mapped_ = mapped;
+  const uint64_t bytes = uint64_t{page_count} * page_size_;
+  if (bytes <= image_bytes_) return Ok();
+  const uint64_t room = InSteps(bytes);
+  TRY(Allocate(*image_file_, room));
+  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_bytes_, room));
+  image_bytes_ = room;
   return Ok();
 }
 
-Status FeedImage::GrowRedo(uint64_t slots) {
-  if (slots <= redo_slots_) return Ok();
-  uint64_t grown = std::max({slots, redo_slots_ * 2, kRedoSlotsMin});
-  TRY(Allocate(*redo_file_, grown * SlotBytes()));
-  TRY_ASSIGN(redo_, Remap(*redo_file_, redo_, redo_slots_ * SlotBytes(), grown * SlotBytes(), PROT_READ | PROT_WRITE));
-  redo_slots_ = grown;
+Status FeedImage::MapSlots(uint64_t slots) {
+  if (slots * page_size_ <= slots_bytes_) return Ok();
+  const uint64_t bytes = std::max({slots * page_size_, 2 * slots_bytes_, kSlotsMin * page_size_});
+  TRY(Allocate(*slots_file_, bytes));
+  TRY_ASSIGN(slots_, Remap(*slots_file_, slots_, slots_bytes_, bytes));
+  slots_bytes_ = bytes;
   return Ok();
 }
 
 Result<Bytes> FeedImage::Page(Pgno pgno) const {
   if (pgno.raw() == 0 || pgno.raw() > page_count_) return NotInImage(pgno);
-  uint32_t slot = accepted_.Find(pgno);
-  if (slot != PageSlots::kNone) return SlotPage(slot);
-  if (pgno.raw() > image_pages_) return NotInImage(pgno);
   return ImagePage(pgno);
 }
 
@@ -163,30 +152,25 @@ Result<Bytes> FeedImage::StagedView::Page(Pgno pgno) const {
 
 Status FeedImage::StartImage(PageSize page_size, uint32_t page_count) {
   AbortCommit();
-  accepted_.Clear();
-  slots_used_ = 0;
   FeedState none = state();
   none.page_size = PageSize();
   none.page_count = 0;
-  none.redo_pages = 0;
   none.position = Position();
   none.phase = Phase::kNone;
-  state_file_->Write(none);
-  if (image_ != nullptr) munmap(image_, image_mapped_);
-  if (redo_ != nullptr) munmap(redo_, redo_slots_ * SlotBytes());
-  image_ = redo_ = nullptr;
-  image_mapped_ = redo_slots_ = 0;
+  WriteState(none);
+  Unmap();
   TRY(image_file_->Truncate(0));
-  TRY(redo_file_->Truncate(0));
+  TRY(slots_file_->Truncate(0));
   SetPageSize(page_size);
-  page_count_ = page_count;
+  page_count_ = 0;
+  staged_count_ = page_count;
   image_checksum_ = Checksum::Empty();
   damaged_ = false;
   return Allocate(*image_file_, uint64_t{page_count} * page_size_);
 }
 
 Status FeedImage::AddImagePage(Pgno pgno, Bytes page) {
-  if (pgno.raw() == 0 || pgno.raw() > page_count_ || page.size() != page_size_) return NotInImage(pgno);
+  if (pgno.raw() == 0 || pgno.raw() > staged_count_ || page.size() != page_size_) return NotInImage(pgno);
   image_checksum_ = image_checksum_.Toggle(ltx::PageChecksum(pgno, page));
   return image_file_->WriteAt(uint64_t{pgno.raw() - 1} * page_size_, page);
 }
@@ -196,14 +180,14 @@ Status FeedImage::FinishImage(const FeedState& finished) {
     return Error(Errc::kCorrupt, "the snapshot has the checksum " + runnel::ToString(image_checksum_) +
                                      ", not that of " + runnel::ToString(finished.position));
   }
-  TRY(MapImage(page_count_));
+  TRY(MapImage(staged_count_));
   TRY(image_file_->Sync());
+  page_count_ = staged_count_;
   position_ = finished.position;
   FeedState state = finished;
   state.page_size = PageSize(static_cast<uint32_t>(page_size_));
   state.page_count = page_count_;
-  state.redo_pages = 0;
-  state_file_->Write(state);
+  WriteState(state);
   return state_file_->Sync();
 }
 
@@ -222,44 +206,31 @@ Status FeedImage::BeginCommit(uint32_t page_count) {
 
 Result<MutableBytes> FeedImage::StagePage(Pgno pgno) {
   if (pgno.raw() == 0 || pgno.raw() > staged_count_) return NotInImage(pgno);
-  uint64_t slot = slots_used_ + staged_pages_.size();
-  if (slot >= PageSlots::kNone) return Error(Errc::kExhausted, "too many pages wait in " + redo_file_->path());
-  TRY(GrowRedo(slot + 1));
+  const uint64_t slot = staged_pages_.size();
+  TRY(MapSlots(slot + 1));
   staging_ = pgno;
   // The page before is needed as soon as this one is here, and lies anywhere.
-  if (pgno.raw() <= page_count_) {
-    TRY_ASSIGN(Bytes before, Page(pgno));
-    Fetch(before.data(), before.size());
-  }
-  return MutableBytes(SlotAt(slot) + kSlotHeadBytes, page_size_);
+  if (pgno.raw() <= page_count_) Fetch(ImagePage(pgno));
+  return MutableBytes(SlotAt(slot), page_size_);
 }
 
 Status FeedImage::FinishPage() {
   const Pgno pgno = std::exchange(staging_, Pgno());
   CHECK(pgno != Pgno(), "no page is being staged");
-  const uint64_t slot = slots_used_ + staged_pages_.size();
+  const uint64_t slot = staged_pages_.size();
   const Bytes page = SlotPage(slot);
   Difference difference{0, page_size_};
   if (pgno.raw() > page_count_ || IsLockPage(pgno)) {
     staged_checksum_ = staged_checksum_.Toggle(ltx::PageChecksum(pgno, page));
   } else {
-    TRY_ASSIGN(Bytes before, Page(pgno));
+    const Bytes before = ImagePage(pgno);
     difference = Difference::Of(before, page);
     staged_checksum_ = staged_checksum_.Toggle(page_change_->Of(before, page, difference.begin, difference.end));
-    // The page before may itself differ from what the image's file holds.
-    if (uint32_t earlier = accepted_.Find(pgno); earlier != PageSlots::kNone) difference.Add(NotedDifference(earlier));
   }
-  StoreBe64(SlotAt(slot), pgno.raw());
-  StoreBe32(SlotAt(slot) + kDifferenceOffset, static_cast<uint32_t>(difference.begin));
-  StoreBe32(SlotAt(slot) + kDifferenceOffset + 4, static_cast<uint32_t>(difference.end));
   staged_.Put(pgno, static_cast<uint32_t>(slot));
   staged_pages_.push_back(pgno);
+  differences_.push_back(difference);
   return Ok();
-}
-
-Difference FeedImage::NotedDifference(uint64_t slot) const {
-  const std::byte* noted = SlotAt(slot) + kDifferenceOffset;
-  return {LoadBe32(noted), LoadBe32(noted + 4)};
 }
 
 Status FeedImage::AddPage(Pgno pgno, Bytes page) {
@@ -275,52 +246,51 @@ Status FeedImage::ProveCommit(const Position& after) {
                                      ", not that of " + runnel::ToString(after));
   }
   staged_position_ = after;
-  return Ok();
+  TRY(MapImage(staged_count_));
+  uint64_t overwritten = 0;
+  for (size_t i = 0; i < staged_pages_.size(); ++i) {
+    const Difference& difference = differences_[i];
+    if (NeedsUndo(staged_pages_[i])) overwritten += UndoLog::RecordBytes(difference.end - difference.begin);
+  }
+  return undo_->Reserve(overwritten);
 }
 
 void FeedImage::AbortCommit() {
   staging_ = Pgno();
   staged_.Clear();
   staged_pages_.clear();
+  differences_.clear();
 }
 
+// All that will be overwritten is noted first.
 void FeedImage::AcceptCommit() {
   for (size_t i = 0; i < staged_pages_.size(); ++i) {
-    accepted_.Put(staged_pages_[i], static_cast<uint32_t>(slots_used_ + i));
+    const Pgno pgno = staged_pages_[i];
+    const auto [begin, end] = differences_[i];
+    if (begin != end && NeedsUndo(pgno)) undo_->Add(pgno, begin, ImagePage(pgno).subspan(begin, end - begin));
   }
-  slots_used_ += staged_pages_.size();
+  CrashPoint("feed_undo_written");
+  undo_->Publish();
+  CrashPoint("feed_undo_published");
+  for (size_t i = 0; i < staged_pages_.size(); ++i) {
+    const auto [begin, end] = differences_[i];
+    std::memcpy(ImageAt(staged_pages_[i]) + begin, SlotAt(i) + begin, end - begin);
+    CrashPoint("feed_page_written");
+  }
+  CrashPoint("feed_commit_accepted");
+  waiting_pages_ += staged_pages_.size();
   page_count_ = staged_count_;
   position_ = staged_position_;
   AbortCommit();
 }
 
-// The newest version of each page, in the order of the file. Through the mapping: a page that many flushes change is
-// written to by the kernel's clock, not by ours.
-Status FeedImage::WriteSlots(Part part) {
-  std::vector<std::pair<uint32_t, uint32_t>> pages;
-  pages.reserve(accepted_.size());
-  accepted_.ForEach([&](Pgno pgno, uint32_t slot) {
-    if (pgno.raw() <= page_count_) pages.push_back({pgno.raw(), slot});
-  });
-  std::sort(pages.begin(), pages.end());
-  TRY(MapImage(page_count_));
-  auto difference_at = [&](size_t i) {
-    return part == Part::kWhole ? Difference{0, page_size_} : NotedDifference(pages[i].second);
-  };
-  for (size_t i = 0; i < pages.size(); ++i) {
-    if (i + kWritesAhead < pages.size()) {
-      const Difference ahead = difference_at(i + kWritesAhead);
-      Fetch(ImageAt(Pgno(pages[i + kWritesAhead].first)) + ahead.begin, ahead.end - ahead.begin);
-    }
-    const Difference difference = difference_at(i);
-    std::memcpy(ImageAt(Pgno(pages[i].first)) + difference.begin, SlotPage(pages[i].second).data() + difference.begin,
-                difference.end - difference.begin);
-  }
-  accepted_.Clear();
-  slots_used_ = 0;
-  const uint64_t bytes = uint64_t{page_count_} * page_size_;
-  TRY_ASSIGN(uint64_t size, image_file_->Size());
-  return size > bytes ? image_file_->Truncate(bytes) : Ok();
+// What was noted to be taken back belongs to the state before, so none of it counts once this one is written.
+void FeedImage::WriteState(FeedState next) {
+  next.undo_number = state().undo_number + 1;
+  state_file_->Write(next);
+  CrashPoint("feed_state_written");
+  undo_->Start(next.undo_number);
+  waiting_pages_ = 0;
 }
 
 Status FeedImage::Persist(FeedState next) {
@@ -328,13 +298,17 @@ Status FeedImage::Persist(FeedState next) {
   next.page_size = PageSize(static_cast<uint32_t>(page_size_));
   next.page_count = page_count_;
   next.position = position_;
-  next.redo_pages = slots_used_;
-  // From here on a restart takes the redo pages as part of the image.
-  state_file_->Write(next);
-  if (slots_used_ == 0) return Ok();
-  TRY(WriteSlots(Part::kDifference));
-  next.redo_pages = 0;
-  state_file_->Write(next);
+  WriteState(next);
+  return CutRoom();
+}
+
+// The room of a database that has become smaller is given back.
+Status FeedImage::CutRoom() {
+  const uint64_t needed = InSteps(uint64_t{page_count_} * page_size_);
+  if (image_bytes_ <= needed + kImageStep) return Ok();
+  TRY(image_file_->Truncate(needed));
+  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_bytes_, needed));
+  image_bytes_ = needed;
   return Ok();
 }
 
@@ -343,13 +317,8 @@ void FeedImage::Note(FeedState next) {
   next.page_size = now.page_size;
   next.page_count = now.page_count;
   next.position = now.position;
-  next.redo_pages = now.redo_pages;
+  next.undo_number = now.undo_number;
   state_file_->Write(next);
-}
-
-Status FeedImage::Sync() {
-  TRY(image_file_->Sync());
-  return state_file_->Sync();
 }
 
 }  // namespace runnel::feed

@@ -1,20 +1,20 @@
-// The feed's own image of the database: a file that moves from one delivered commit to a later one, and the pages of
-// the commits since, which are not delivered yet.
+// The feed's own image of the database: a file that moves with each commit the feed has told, and what a restart needs
+// to take back those whose events the sink may not have.
 //
 //   DIR/lock    held by the feed that works here
-//   DIR/state   where the image is and what the sink has (feed_state.h)
-//   DIR/image   the database, page after page: byte for byte what the position names
-//   DIR/redo    slots of [64 bytes: page number as 8 of them, notes of the running process; page]: pages of later
-//               commits, the newest version last
+//   DIR/state   where a restart goes on, and what the sink has (feed_state.h)
+//   DIR/image   the database, page after page, at its newest accepted commit; behind it there may be room for more
+//   DIR/undo    what commits since that state have overwritten (undo_log.h)
+//   DIR/staged  pages of the commit being told; nothing across restarts
 //
-// A commit is staged (its pages land in the redo file, which is mapped), proven by its checksum, diffed against the
-// image before, and accepted; Persist writes accepted commits into the image once the sink has their events.
+// A commit is staged (its pages land in a mapped file), proven by its checksum, diffed against the image before, and
+// accepted: the bytes that differ go into the image at once, while both pages are in the processor's cache. Persist
+// makes a state of that, once the sink has the events.
 //
-// I1  The state names an image that can be had from DIR/image and the redo pages it counts; killed anywhere, Open goes
-// on
-//     there. Commits accepted since then are read again from the log.
+// I1  The state names an image that can be had from DIR/image and DIR/undo; killed anywhere, Open goes on there, and
+//     commits accepted since then are read again from the log.
 // I2  Staging proves: AcceptCommit is refused unless image and pages have the checksum that the LTX says.
-// Memory: what is mapped is the kernel's; of our own 12 bytes a page that waits in the redo file.
+// Memory: what is mapped is the kernel's; of our own about 50 bytes a page of the commit being told.
 // THREAD: one. LIFETIME: page bytes until the next call that is not const.
 #pragma once
 
@@ -31,12 +31,13 @@
 #include "subscriber/feed/difference.h"
 #include "subscriber/feed/feed_state.h"
 #include "subscriber/feed/page_slots.h"
+#include "subscriber/feed/undo_log.h"
 
 namespace runnel::feed {
 
 class FeedImage : public sqlite::PageSource {
  public:
-  // Takes the lock, finishes what a killed feed left half done, and proves the image. Errors: kConflict (another feed
+  // Takes the lock, takes back what the last state does not have, and proves the image. Errors: kConflict (another feed
   // works here), kCorrupt (the image is not what the state says: Reset it, then start from a snapshot), kIo.
   static Result<std::unique_ptr<FeedImage>> Open(const std::string& dir);
   ~FeedImage() override;
@@ -67,7 +68,8 @@ class FeedImage : public sqlite::PageSource {
   Result<MutableBytes> StagePage(Pgno pgno);
   Status FinishPage();
   Status AddPage(Pgno pgno, Bytes page);
-  // Checks image and pages against the position. Errors: kCorrupt.
+  // Checks image and pages against the position, and makes room for what AcceptCommit does, which cannot fail.
+  // Errors: kCorrupt, kIo, kExhausted.
   Status ProveCommit(const Position& after);
   const sqlite::PageSource& staged() const { return staged_view_; }
   const std::vector<Pgno>& staged_pages() const { return staged_pages_; }
@@ -76,15 +78,13 @@ class FeedImage : public sqlite::PageSource {
   void AbortCommit();
   void AcceptCommit();
 
-  // Bytes that wait in the redo file.
-  uint64_t waiting_bytes() const { return slots_used_ * SlotBytes(); }
-  // All accepted commits go into the image file, and `state` (position and size are set here) becomes what a restart
-  // finds. DURABLE: as StateFile::Write.
+  // Bytes of the pages accepted since the last state.
+  uint64_t waiting_bytes() const { return waiting_pages_ * page_size_; }
+  // `state` (position and size are set here) with all accepted commits becomes what a restart finds.
+  // DURABLE: as StateFile::Write.
   Status Persist(FeedState state);
   // Only the state: what was delivered inside a commit, another phase. Position and size stay.
   void Note(FeedState state);
-  // DURABLE: everything persisted, against power loss.
-  Status Sync();
 
  private:
   class StagedView : public sqlite::PageSource {
@@ -99,45 +99,45 @@ class FeedImage : public sqlite::PageSource {
 
   FeedImage(std::string dir, FileLock lock, std::unique_ptr<StateFile> state);
   Status OpenFiles();
-  Status Redo();
+  Status TakeBack();
   Status Prove();
   void SetPageSize(PageSize page_size);
+  // From here on the image's file has room for so many pages, and they are mapped.
   Status MapImage(uint32_t page_count);
-  Status GrowRedo(uint64_t slots);
-  enum class Part { kWhole, kDifference };
-  Status WriteSlots(Part part);
-  Difference NotedDifference(uint64_t slot) const;
-  uint64_t SlotBytes() const { return kSlotHeadBytes + page_size_; }
-  std::byte* SlotAt(uint64_t slot) const { return redo_ + slot * SlotBytes(); }
+  Status MapSlots(uint64_t slots);
+  void Unmap();
+  Status CutRoom();
+  // What the last state needs, if a restart is to find it.
+  bool NeedsUndo(Pgno pgno) const { return pgno.raw() <= state().page_count; }
+  void WriteState(FeedState next);
+  std::byte* SlotAt(uint64_t slot) const { return slots_ + slot * page_size_; }
+  Bytes SlotPage(uint64_t slot) const { return {SlotAt(slot), page_size_}; }
   std::byte* ImageAt(Pgno pgno) const { return image_ + uint64_t{pgno.raw() - 1} * page_size_; }
-  bool IsLockPage(Pgno pgno) const { return pgno == LockPage(PageSize(static_cast<uint32_t>(page_size_))); }
-  Bytes SlotPage(uint64_t slot) const { return {SlotAt(slot) + kSlotHeadBytes, page_size_}; }
   Bytes ImagePage(Pgno pgno) const { return {ImageAt(pgno), page_size_}; }
-
-  static constexpr uint64_t kSlotHeadBytes = 64;  // keeps pages on cache lines
+  bool IsLockPage(Pgno pgno) const { return pgno == LockPage(PageSize(static_cast<uint32_t>(page_size_))); }
 
   const std::string dir_;
   const FileLock lock_;
   std::unique_ptr<StateFile> state_file_;
   std::unique_ptr<File> image_file_;
-  std::unique_ptr<File> redo_file_;
+  std::unique_ptr<File> slots_file_;
+  std::unique_ptr<UndoLog> undo_;
   bool damaged_ = false;
   uint64_t page_size_ = 0;
 
-  std::byte* image_ = nullptr;  // mapped
-  uint64_t image_mapped_ = 0;   // bytes
-  uint32_t image_pages_ = 0;    // that the file holds
-  std::byte* redo_ = nullptr;   // mapped to be written
-  uint64_t redo_slots_ = 0;     // there is room for
+  std::byte* image_ = nullptr;  // mapped, as all of its file
+  uint64_t image_bytes_ = 0;
+  std::byte* slots_ = nullptr;  // mapped: pages of the commit being staged, in its order
+  uint64_t slots_bytes_ = 0;
 
   Position position_;
   uint32_t page_count_ = 0;
-  uint64_t slots_used_ = 0;  // accepted; staged ones lie behind them
-  PageSlots accepted_;
+  uint64_t waiting_pages_ = 0;
 
   StagedView staged_view_{*this};
-  uint32_t staged_count_ = 0;
+  uint32_t staged_count_ = 0;  // pages behind the commit, or of the image being made
   std::vector<Pgno> staged_pages_;
+  std::vector<Difference> differences_;  // of each from the image
   PageSlots staged_;
   Pgno staging_;  // the page that is being put into its slot; 0: none
   Checksum staged_checksum_;

@@ -39,7 +39,7 @@ void Encode(const FeedState& state, uint64_t number, std::byte* slot) {
     StoreBe64(bytes + 72, state.delivered->txid.raw());
     StoreBe64(bytes + 80, state.delivered->ordinal);
   }
-  StoreBe64(bytes + 88, state.redo_pages);
+  StoreBe64(bytes + 88, state.undo_number);
   StoreBe64(bytes + 96, state.tables);
   StoreBe64(bytes + kCrcOffset, CrcOf(bytes));
   std::memcpy(slot, bytes, kSlotBytes);
@@ -63,7 +63,7 @@ std::optional<FeedState> Decode(Bytes slot, uint64_t& number) {
     state.delivered =
         Token{state.lineage, Txid(LoadBe64(slot.data() + 72)), delivered == 2, LoadBe64(slot.data() + 80)};
   }
-  state.redo_pages = LoadBe64(slot.data() + 88);
+  state.undo_number = LoadBe64(slot.data() + 88);
   state.tables = LoadBe64(slot.data() + 96);
   return state;
 }

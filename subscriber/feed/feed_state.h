@@ -16,7 +16,7 @@
 //       64      8  TXID to catch up to
 //       72      8  TXID of the last delivered event
 //       80      8  its ordinal
-//       88      8  pages in the redo file that must still go into the image
+//       88      8  number that undo records of this state carry (undo_log.h)
 //       96      8  fingerprint of the tables that are reported
 //      504      8  CRC-64 of the 504 bytes before
 //
@@ -53,7 +53,7 @@ struct FeedState {
   bool snapshot_follows = false;
   Txid target;                     // kCatchUp: silent up to and with this commit
   std::optional<Token> delivered;  // up to here the sink has everything; its lineage is ours
-  uint64_t redo_pages = 0;
+  uint64_t undo_number = 0;
   uint64_t tables = 0;
 };
 

@@ -20,7 +20,7 @@ FeedState Sample(uint64_t txid) {
   state.snapshot_follows = true;
   state.target = Txid(99);
   state.delivered = Token{state.lineage, Txid(txid), true, 5};
-  state.redo_pages = 3;
+  state.undo_number = 3;
   state.tables = 8;
   return state;
 }
@@ -45,7 +45,7 @@ TEST(FeedState, IsThereAfterARestart) {
   EXPECT_TRUE(file->state().snapshot_follows);
   EXPECT_EQ(file->state().target, want.target);
   EXPECT_EQ(file->state().delivered, want.delivered);
-  EXPECT_EQ(file->state().redo_pages, want.redo_pages);
+  EXPECT_EQ(file->state().undo_number, want.undo_number);
   EXPECT_EQ(file->state().tables, want.tables);
 }
 
