@@ -16,6 +16,9 @@ constexpr std::chrono::seconds kReadPatience{30};
 // First window of the search for a snapshot, and how much larger each next one is.
 constexpr uint64_t kWindowMessages = 1024;
 constexpr uint64_t kWindowGrowth = 4;
+// So many messages before a window are read to know its epoch: what stands first in the window may be void, from a
+// publisher that was taken over with less than that in flight.
+constexpr uint64_t kFenceMessages = 64;
 // Messages at the log's end that may be somebody else's before it is no log of ours.
 constexpr uint32_t kForeignTailMax = 1000;
 
@@ -210,12 +213,13 @@ class SnapshotChunks {
 };
 
 // References in [from, to], and complete snapshots of at most this TXID that begin there; they may end behind it.
-Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& newest, Txid at_most,
+// Messages in [before, from) only tell the epoch.
+Result<Images> ImagesIn(Log& log, StreamSeq before, StreamSeq from, StreamSeq to, const Newest& newest, Txid at_most,
                         const std::stop_token& stop) {
   Images found;
   SnapshotChunks chunks;
   EpochFence fence;
-  TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, from, newest.seq));
+  TRY_ASSIGN(OutlineReader reader, OutlineReader::Open(log, before, newest.seq));
   while (true) {
     TRY_ASSIGN(const std::optional<OutlineReader::Item> item, reader.NextAcrossHoles(stop));
     // No file goes across a hole, one behind it may be whole.
@@ -223,7 +227,7 @@ Result<Images> ImagesIn(Log& log, StreamSeq from, StreamSeq to, const Newest& ne
     const bool inside = item && item->seq <= to;
     if (!item || (!inside && !chunks.begun())) return found;
     const Outline& outline = item->outline;
-    if (outline.header.lineage != newest.lineage || !fence.Admits(outline.header)) continue;
+    if (outline.header.lineage != newest.lineage || !fence.Admits(outline.header) || item->seq < from) continue;
     if (outline.refers && inside) found.reference = item->seq;
     if (outline.carries == Outline::Carries::kNothing) continue;
     // A snapshot starts at TXID 1, so it can only be the first of several entries.
@@ -248,7 +252,8 @@ Result<Images> LookBack(Log& log, const Newest& newest, Txid at_most, const std:
   uint64_t to = newest.seq.raw();
   for (uint64_t window = kWindowMessages; to >= first; window *= kWindowGrowth) {
     uint64_t from = to - first + 1 > window ? to - window + 1 : first;
-    TRY_ASSIGN(Images found, ImagesIn(log, StreamSeq(from), StreamSeq(to), newest, at_most, stop));
+    uint64_t before = from - first > kFenceMessages ? from - kFenceMessages : first;
+    TRY_ASSIGN(Images found, ImagesIn(log, StreamSeq(before), StreamSeq(from), StreamSeq(to), newest, at_most, stop));
     if (enough(found)) return found;
     to = from - 1;
   }

@@ -199,6 +199,22 @@ TEST_F(FindTest, WhatAnOlderEpochGotInLateIsNoSnapshotAndBreaksNone) {
   EXPECT_EQ(Snapshot()->seq, whole);
 }
 
+// Also where the search begins with it, in the middle of the log.
+TEST_F(FindTest, WhatAnOlderEpochGotInLateIsNoSnapshotAtTheEdgeOfAWindow) {
+  for (int filler : {1021, 1022, 1023, 1024}) {
+    epoch_ = Epoch(2 * static_cast<uint64_t>(filler));
+    const StreamSeq good = SmallSnapshot(4);
+    Marker(4);
+    epoch_ = Epoch(epoch_.raw() - 1);
+    SmallSnapshot(5);
+    SmallSnapshot(6);
+    epoch_ = epoch_.Next();
+    for (int i = 0; i < filler; ++i) SendHeartbeat(4);
+    ASSERT_TRUE(Snapshot().has_value()) << filler;
+    EXPECT_EQ(Snapshot()->seq, good) << filler;
+  }
+}
+
 TEST_F(FindTest, SnapshotServesEveryTxidBeforeIt) {
   Commits(1, 4);
   StreamSeq snapshot = SmallSnapshot(9);
