@@ -22,9 +22,14 @@ uint64_t WordOf(uint64_t state_number, uint64_t bytes) { return state_number << 
 
 Result<std::unique_ptr<UndoLog>> UndoLog::Open(const std::string& path) {
   TRY_ASSIGN(File file, File::OpenOrCreate(path, 0600));
+  std::byte word[kHeadBytes] = {};
+  TRY(file.ReadAt(0, word));
+  // Records that an earlier state needed are not worth their room.
+  const uint64_t needed = std::max(kHeadBytes + (LoadBe64(word) & kSizeMask), kBytesMin);
   TRY_ASSIGN(uint64_t size, file.Size());
+  if (size > needed) TRY(file.Truncate(needed));
   std::unique_ptr<UndoLog> log(new UndoLog(std::move(file)));
-  TRY(log->Grow(std::max(size, kBytesMin)));
+  TRY(log->Grow(std::max(std::min(size, needed), kBytesMin)));
   return log;
 }
 

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <random>
 
@@ -158,6 +159,21 @@ TEST_F(FeedImageTest, GoesBackAlsoIfItWasKilledWhileItWent) {
     ASSERT_TRUE(WriteFileAtomically(Path("state"), AsBytes(state)).ok());
     ASSERT_TRUE(WriteFileAtomically(Path("undo"), AsBytes(undo)).ok());
   }
+}
+
+TEST_F(FeedImageTest, RoomOfALargeCommitIsGivenBackOnceItIsNotNeeded) {
+  Open();
+  ASSERT_TRUE(Make(std::string(4000, 'a'), Txid(1)).ok());
+  std::vector<std::pair<uint32_t, char>> pages;
+  for (uint32_t n = 1; n <= 4000; ++n) pages.emplace_back(n, static_cast<char>('b' + n % 19));
+  ASSERT_TRUE(Commit(pages, 4000, false).ok());
+  auto bytes = [this] { return std::filesystem::file_size(Path("undo")) + std::filesystem::file_size(Path("staged")); };
+  EXPECT_GT(bytes(), 2 * 4000 * kPageBytes);
+  Open();  // with what is needed to go back
+  EXPECT_EQ(Read(), std::string(4000 * kPageBytes, 'a'));
+  Open();
+  EXPECT_LE(bytes(), 64 << 10);
+  EXPECT_EQ(Read(), std::string(4000 * kPageBytes, 'a'));
 }
 
 TEST_F(FeedImageTest, WhatAnEarlierStateWouldTakeBackDoesNotCount) {
