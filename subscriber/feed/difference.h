@@ -1,7 +1,6 @@
 // Which bytes of two versions of a page differ.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 
 #include "ltx/base/bytes.h"
@@ -14,16 +13,6 @@ struct Difference {
   size_t end = 0;
 
   bool Touches(size_t from, size_t to) const { return from < end && to > begin; }
-  // Now from the first byte of either to behind the last one of either.
-  void Add(const Difference& other) {
-    if (other.begin == other.end) return;
-    if (begin == end) {
-      *this = other;
-      return;
-    }
-    begin = std::min(begin, other.begin);
-    end = std::max(end, other.end);
-  }
   // REQUIRES: sizes are equal.
   static Difference Of(Bytes a, Bytes b);
 };

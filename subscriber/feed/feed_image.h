@@ -107,7 +107,7 @@ class FeedImage : public sqlite::PageSource {
   Status MapSlots(uint64_t slots);
   void Unmap();
   Status CutRoom();
-  // What the last state needs, if a restart is to find it.
+  // The last state has this page: a restart may have to give it back as it was.
   bool NeedsUndo(Pgno pgno) const { return pgno.raw() <= state().page_count; }
   void WriteState(FeedState next);
   std::byte* SlotAt(uint64_t slot) const { return slots_ + slot * page_size_; }

@@ -1,4 +1,4 @@
-// Page number -> slot, for the pages of a few commits: open addressing, emptied at the cost of its members.
+// Page number -> slot, for the pages of a commit: open addressing, emptied at the cost of its members.
 #pragma once
 
 #include <cstdint>
@@ -35,11 +35,6 @@ class PageSlots {
     for (uint32_t i : used_) entries_[i] = {};
     used_.clear();
     count_ = 0;
-  }
-  size_t size() const { return count_; }
-  template <typename Visit>
-  void ForEach(const Visit& visit) const {
-    for (uint32_t i : used_) visit(Pgno(entries_[i].pgno), entries_[i].slot);
   }
 
  private:

@@ -9,8 +9,9 @@
 //
 // I1  A process killed at any instruction leaves whole records, for all that was changed: records count with one store
 //     of 8 bytes, before the image is touched.
-// I2  What belongs to an earlier state does not count: a process killed between a new state and Start leaves no
-// records. After a power loss there may be anything; an image is proven by its checksum whenever it is opened.
+// I2  What belongs to an earlier state does not count: a process killed between a new state and Start leaves none.
+//
+// After a power loss there may be anything; an image is proven by its checksum whenever it is opened.
 #pragma once
 
 #include <cstdint>
