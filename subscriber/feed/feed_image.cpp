@@ -1,7 +1,6 @@
 #include "subscriber/feed/feed_image.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <utility>
@@ -10,7 +9,6 @@
 #include "ltx/base/check.h"
 #include "ltx/base/crash_point.h"
 #include "ltx/format/checksum.h"
-#include "subscriber/feed/mapped_file.h"
 
 namespace runnel::feed {
 namespace {
@@ -37,15 +35,6 @@ Error NotInImage(Pgno pgno) {
 FeedImage::FeedImage(std::string dir, FileLock lock, std::unique_ptr<StateFile> state)
     : dir_(std::move(dir)), lock_(std::move(lock)), state_file_(std::move(state)) {}
 
-FeedImage::~FeedImage() { Unmap(); }
-
-void FeedImage::Unmap() {
-  if (image_ != nullptr) munmap(image_, image_bytes_);
-  if (slots_ != nullptr) munmap(slots_, slots_bytes_);
-  image_ = slots_ = nullptr;
-  image_bytes_ = slots_bytes_ = 0;
-}
-
 Result<std::unique_ptr<FeedImage>> FeedImage::Open(const std::string& dir) {
   TRY(CreateDirs(dir, 0700));
   TRY_ASSIGN(FileLock lock, FileLock::Acquire(dir + "/lock"));
@@ -62,8 +51,8 @@ Status FeedImage::OpenFiles() {
   // Pages are read and written one by one, all over the file; what the kernel caches in larger pieces it also writes in
   // larger pieces.
   ::posix_fadvise(image.fd(), 0, 0, POSIX_FADV_RANDOM);
-  image_file_ = std::make_unique<File>(std::move(image));
-  slots_file_ = std::make_unique<File>(std::move(slots));
+  image_ = std::make_unique<MappedFile>(std::move(image));
+  slots_ = std::make_unique<MappedFile>(std::move(slots));
   if (empty()) {
     undo_->Start(state().undo_number);
     return Ok();
@@ -103,8 +92,8 @@ Status FeedImage::Prove() {
   auto buffer = std::make_unique_for_overwrite<std::byte[]>(pages_each * page_size_);
   for (uint32_t n = 1; n <= page_count_;) {
     const uint64_t pages = std::min<uint64_t>(pages_each, page_count_ - n + 1);
-    TRY_ASSIGN(size_t got, image_file_->ReadAt(uint64_t{n - 1} * page_size_, {buffer.get(), pages * page_size_}));
-    if (got != pages * page_size_) return Error(Errc::kIo, image_file_->path() + " ends early");
+    TRY_ASSIGN(size_t got, image_->file().ReadAt(uint64_t{n - 1} * page_size_, {buffer.get(), pages * page_size_}));
+    if (got != pages * page_size_) return Error(Errc::kIo, image_->path() + " ends early");
     for (uint64_t i = 0; i < pages; ++i, ++n) {
       if (IsLockPage(Pgno(n))) continue;
       checksum = checksum.Toggle(ltx::PageChecksum(Pgno(n), {buffer.get() + i * page_size_, page_size_}));
@@ -121,21 +110,12 @@ void FeedImage::SetPageSize(PageSize page_size) {
 
 Status FeedImage::MapImage(uint32_t page_count) {
   const uint64_t bytes = uint64_t{page_count} * page_size_;
-  if (bytes <= image_bytes_) return Ok();
-  const uint64_t room = InSteps(bytes);
-  TRY(Allocate(*image_file_, room));
-  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_bytes_, room));
-  image_bytes_ = room;
-  return Ok();
+  return bytes <= image_->bytes() ? Ok() : image_->Grow(InSteps(bytes));
 }
 
 Status FeedImage::MapSlots(uint64_t slots) {
-  if (slots * page_size_ <= slots_bytes_) return Ok();
-  const uint64_t bytes = std::max({slots * page_size_, 2 * slots_bytes_, kSlotsMin * page_size_});
-  TRY(Allocate(*slots_file_, bytes));
-  TRY_ASSIGN(slots_, Remap(*slots_file_, slots_, slots_bytes_, bytes));
-  slots_bytes_ = bytes;
-  return Ok();
+  if (slots * page_size_ <= slots_->bytes()) return Ok();
+  return slots_->Grow(std::max({slots * page_size_, 2 * slots_->bytes(), kSlotsMin * page_size_}));
 }
 
 Result<Bytes> FeedImage::Page(Pgno pgno) const {
@@ -158,21 +138,20 @@ Status FeedImage::StartImage(PageSize page_size, uint32_t page_count) {
   none.position = Position();
   none.phase = Phase::kNone;
   WriteState(none);
-  Unmap();
-  TRY(image_file_->Truncate(0));
-  TRY(slots_file_->Truncate(0));
+  TRY(image_->Cut(0));
+  TRY(slots_->Cut(0));
   SetPageSize(page_size);
   page_count_ = 0;
   staged_count_ = page_count;
   image_checksum_ = Checksum::Empty();
   damaged_ = false;
-  return Allocate(*image_file_, uint64_t{page_count} * page_size_);
+  return MapImage(page_count);
 }
 
 Status FeedImage::AddImagePage(Pgno pgno, Bytes page) {
   if (pgno.raw() == 0 || pgno.raw() > staged_count_ || page.size() != page_size_) return NotInImage(pgno);
   image_checksum_ = image_checksum_.Toggle(ltx::PageChecksum(pgno, page));
-  return image_file_->WriteAt(uint64_t{pgno.raw() - 1} * page_size_, page);
+  return image_->file().WriteAt(uint64_t{pgno.raw() - 1} * page_size_, page);
 }
 
 Status FeedImage::FinishImage(const FeedState& finished) {
@@ -180,8 +159,7 @@ Status FeedImage::FinishImage(const FeedState& finished) {
     return Error(Errc::kCorrupt, "the snapshot has the checksum " + runnel::ToString(image_checksum_) +
                                      ", not that of " + runnel::ToString(finished.position));
   }
-  TRY(MapImage(staged_count_));
-  TRY(image_file_->Sync());
+  TRY(image_->file().Sync());
   page_count_ = staged_count_;
   position_ = finished.position;
   FeedState state = finished;
@@ -305,11 +283,7 @@ Status FeedImage::Persist(FeedState next) {
 // The room of a database that has become smaller is given back.
 Status FeedImage::CutRoom() {
   const uint64_t needed = InSteps(uint64_t{page_count_} * page_size_);
-  if (image_bytes_ <= needed + kImageStep) return Ok();
-  TRY(image_file_->Truncate(needed));
-  TRY_ASSIGN(image_, Remap(*image_file_, image_, image_bytes_, needed));
-  image_bytes_ = needed;
-  return Ok();
+  return image_->bytes() <= needed + kImageStep ? Ok() : image_->Cut(needed);
 }
 
 void FeedImage::Note(FeedState next) {

@@ -30,6 +30,7 @@
 #include "ltx/sqlite/page_source.h"
 #include "subscriber/feed/difference.h"
 #include "subscriber/feed/feed_state.h"
+#include "subscriber/feed/mapped_file.h"
 #include "subscriber/feed/page_slots.h"
 #include "subscriber/feed/undo_log.h"
 
@@ -40,7 +41,6 @@ class FeedImage : public sqlite::PageSource {
   // Takes the lock, takes back what the last state does not have, and proves the image. Errors: kConflict (another feed
   // works here), kCorrupt (the image is not what the state says: Reset it, then start from a snapshot), kIo.
   static Result<std::unique_ptr<FeedImage>> Open(const std::string& dir);
-  ~FeedImage() override;
   FeedImage(const FeedImage&) = delete;
   FeedImage& operator=(const FeedImage&) = delete;
 
@@ -105,30 +105,24 @@ class FeedImage : public sqlite::PageSource {
   // From here on the image's file has room for so many pages, and they are mapped.
   Status MapImage(uint32_t page_count);
   Status MapSlots(uint64_t slots);
-  void Unmap();
   Status CutRoom();
   // The last state has this page: a restart may have to give it back as it was.
   bool NeedsUndo(Pgno pgno) const { return pgno.raw() <= state().page_count; }
   void WriteState(FeedState next);
-  std::byte* SlotAt(uint64_t slot) const { return slots_ + slot * page_size_; }
+  std::byte* SlotAt(uint64_t slot) const { return slots_->data() + slot * page_size_; }
   Bytes SlotPage(uint64_t slot) const { return {SlotAt(slot), page_size_}; }
-  std::byte* ImageAt(Pgno pgno) const { return image_ + uint64_t{pgno.raw() - 1} * page_size_; }
+  std::byte* ImageAt(Pgno pgno) const { return image_->data() + uint64_t{pgno.raw() - 1} * page_size_; }
   Bytes ImagePage(Pgno pgno) const { return {ImageAt(pgno), page_size_}; }
   bool IsLockPage(Pgno pgno) const { return pgno == LockPage(PageSize(static_cast<uint32_t>(page_size_))); }
 
   const std::string dir_;
   const FileLock lock_;
   std::unique_ptr<StateFile> state_file_;
-  std::unique_ptr<File> image_file_;
-  std::unique_ptr<File> slots_file_;
+  std::unique_ptr<MappedFile> image_;
+  std::unique_ptr<MappedFile> slots_;  // pages of the commit being staged, in its order
   std::unique_ptr<UndoLog> undo_;
   bool damaged_ = false;
   uint64_t page_size_ = 0;
-
-  std::byte* image_ = nullptr;  // mapped, as all of its file
-  uint64_t image_bytes_ = 0;
-  std::byte* slots_ = nullptr;  // mapped: pages of the commit being staged, in its order
-  uint64_t slots_bytes_ = 0;
 
   Position position_;
   uint32_t page_count_ = 0;

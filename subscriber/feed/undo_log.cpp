@@ -1,13 +1,8 @@
 #include "subscriber/feed/undo_log.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <utility>
-
-#include "subscriber/feed/mapped_file.h"
 
 namespace runnel::feed {
 namespace {
@@ -29,31 +24,20 @@ Result<std::unique_ptr<UndoLog>> UndoLog::Open(const std::string& path) {
   TRY_ASSIGN(uint64_t size, file.Size());
   if (size > needed) TRY(file.Truncate(needed));
   std::unique_ptr<UndoLog> log(new UndoLog(std::move(file)));
-  TRY(log->Grow(std::max(std::min(size, needed), kBytesMin)));
+  TRY(log->file_.Grow(std::max(std::min(size, needed), kBytesMin)));
   return log;
-}
-
-UndoLog::~UndoLog() {
-  if (mapped_ != nullptr) munmap(mapped_, mapped_bytes_);
-}
-
-Status UndoLog::Grow(uint64_t bytes) {
-  TRY(Allocate(file_, bytes));
-  TRY_ASSIGN(mapped_, Remap(file_, mapped_, mapped_bytes_, bytes));
-  mapped_bytes_ = bytes;
-  return Ok();
 }
 
 Result<std::vector<UndoLog::Record>> UndoLog::Read(uint64_t state_number) const {
   std::vector<Record> records;
-  const uint64_t word = LoadBe64(mapped_);
+  const uint64_t word = LoadBe64(file_.data());
   if (word >> kSizeBits != WordOf(state_number, 0) >> kSizeBits) return records;
   const Error torn(Errc::kCorrupt, file_.path() + ": a record is not whole");
-  if ((word & kSizeMask) > mapped_bytes_ - kHeadBytes) return torn;
+  if ((word & kSizeMask) > file_.bytes() - kHeadBytes) return torn;
   const uint64_t end = kHeadBytes + (word & kSizeMask);
   for (uint64_t at = kHeadBytes; at < end;) {
     if (end - at < kRecordHeadBytes) return torn;
-    const std::byte* head = mapped_ + at;
+    const std::byte* head = file_.data() + at;
     const uint32_t bytes = LoadBe32(head + 8);
     if (end - at < RecordBytes(bytes)) return torn;
     records.push_back({Pgno(LoadBe32(head)), LoadBe32(head + 4), {head + kRecordHeadBytes, bytes}});
@@ -69,12 +53,12 @@ void UndoLog::Start(uint64_t state_number) {
 }
 
 Status UndoLog::Reserve(uint64_t bytes) {
-  if (end_ + bytes <= mapped_bytes_) return Ok();
-  return Grow(std::max(end_ + bytes, 2 * mapped_bytes_));
+  if (end_ + bytes <= file_.bytes()) return Ok();
+  return file_.Grow(std::max(end_ + bytes, 2 * file_.bytes()));
 }
 
 void UndoLog::Add(Pgno pgno, size_t offset, Bytes held) {
-  std::byte* head = mapped_ + end_;
+  std::byte* head = file_.data() + end_;
   StoreBe32(head, pgno.raw());
   StoreBe32(head + 4, static_cast<uint32_t>(offset));
   StoreBe32(head + 8, static_cast<uint32_t>(held.size()));
@@ -89,7 +73,7 @@ void UndoLog::Publish() {
   // The compiler may not move the stores before this one behind it, nor those behind it to its front; a killed process
   // has done its stores in their order.
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::atomic_ref(*reinterpret_cast<uint64_t*>(mapped_)).store(word, std::memory_order_relaxed);
+  std::atomic_ref(*reinterpret_cast<uint64_t*>(file_.data())).store(word, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 

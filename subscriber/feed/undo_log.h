@@ -17,12 +17,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ltx/base/bytes.h"
 #include "ltx/base/fs.h"
 #include "ltx/base/result.h"
 #include "ltx/format/types.h"
+#include "subscriber/feed/mapped_file.h"
 
 namespace runnel::feed {
 
@@ -36,7 +38,6 @@ class UndoLog {
   };
 
   static Result<std::unique_ptr<UndoLog>> Open(const std::string& path);
-  ~UndoLog();
   UndoLog(const UndoLog&) = delete;
   UndoLog& operator=(const UndoLog&) = delete;
 
@@ -58,11 +59,8 @@ class UndoLog {
   static constexpr uint64_t kRecordHeadBytes = 16;
 
   explicit UndoLog(File file) : file_(std::move(file)) {}
-  Status Grow(uint64_t bytes);
 
-  File file_;
-  std::byte* mapped_ = nullptr;
-  uint64_t mapped_bytes_ = 0;
+  MappedFile file_;
   uint64_t state_number_ = 0;
   uint64_t end_ = kHeadBytes;
 };
