@@ -5,8 +5,8 @@
 #include <cerrno>
 #include <span>
 
+#include "bus/commits_view.h"
 #include "bus/envelope_wire.h"
-#include "bus/packer.h"
 #include "envelope.pb.h"
 #include "ltx/base/bytes.h"
 #include "ltx/base/check.h"
@@ -91,36 +91,10 @@ Result<Entry> TakeEntry(v1::Entry& wire) {
   return entry;
 }
 
-// To where plain messages have them.
-Status UnpackEntries(v1::Envelope& wire) {
-  TRY_ASSIGN(const std::string files, Unpack(wire.packed().lz4_block(), wire.packed().bytes()));
-  std::string_view rest = files;
-  for (v1::Entry& entry : *wire.mutable_entries()) {
-    if (!entry.ltx().empty()) return Corrupt("an entry's bytes stand beside packed ones");
-    if (entry.ltx_bytes() > rest.size()) return Corrupt("packed files are longer than what is packed");
-    entry.set_ltx(rest.data(), entry.ltx_bytes());
-    rest.remove_prefix(entry.ltx_bytes());
-  }
-  if (!rest.empty()) return Corrupt("packed files are shorter than what is packed");
-  return Ok();
-}
-
-Result<Commits> TakeCommits(const Header& header, v1::Envelope& wire) {
-  if (wire.has_packed()) TRY(UnpackEntries(wire));
+Commits Copied(const CommitsView& view) {
   Commits commits;
-  commits.entries.reserve(static_cast<size_t>(wire.entries_size()));
-  for (v1::Entry& wire_entry : *wire.mutable_entries()) {
-    TRY_ASSIGN(Entry entry, TakeEntry(wire_entry));
-    if (entry.ltx.empty()) return Corrupt("entry of TXID " + ToString(entry.min_txid) + " without bytes");
-    if (!commits.entries.empty() && entry.min_txid != commits.entries.back().max_txid.Next()) {
-      return Corrupt("entry of TXID " + ToString(entry.min_txid) + " behind TXID " +
-                     ToString(commits.entries.back().max_txid));
-    }
-    commits.entries.push_back(std::move(entry));
-  }
-  if (commits.entries.empty()) return Corrupt("commits without an entry");
-  TRY(CheckCarries(header, {commits.entries.front().min_txid, commits.entries.back().max_txid}));
-  if (!header.position.checksum.valid()) return Corrupt("commits without a position checksum");
+  commits.entries.reserve(view.entries.size());
+  for (const EntryView& entry : view.entries) commits.entries.push_back({entry, std::string(AsText(entry.ltx))});
   return commits;
 }
 
@@ -163,19 +137,9 @@ Result<SnapshotRef> TakeSnapshotRef(const Header& header, v1::SnapshotRef& wire)
   return SnapshotRef{std::move(*wire.mutable_url()), std::move(*wire.mutable_object()), image};
 }
 
-Status CheckOnlyItsOwnBody(Kind kind, const WireParts& parts) {
-  bool foreign = (parts.entry_count != 0 && kind != Kind::kCommits) || (parts.has_chunk && kind != Kind::kChunk) ||
-                 (parts.has_snapshot_ref && kind != Kind::kSnapshotRef) || (parts.has_packed && kind != Kind::kCommits);
-  if (!foreign) return Ok();
-  return Corrupt("a message of kind " + std::to_string(static_cast<int>(kind)) + " carries what another kind carries");
-}
-
 Status TakeBody(Kind kind, v1::Envelope& wire, Envelope& out) {
   switch (kind) {
-    case Kind::kCommits: {
-      TRY_ASSIGN(out.body, TakeCommits(out.header, wire));
-      return Ok();
-    }
+    case Kind::kCommits: break;  // ViewEntries takes them
     case Kind::kChunk: {
       TRY_ASSIGN(out.body, TakeChunk(out.header, *wire.mutable_chunk()));
       return Ok();
@@ -252,13 +216,19 @@ Result<Envelope> Decode(std::string_view payload) {
   TRY_ASSIGN(WireParts parts, SplitEnvelope(payload));
   TRY_ASSIGN(WireHeader header, DecodeWireHeader(parts.header));
   Envelope out;
-  out.header = std::move(header.header);
   if (!IsKnown(header.kind)) {
+    out.header = std::move(header.header);
     out.body = UnknownKind{static_cast<int>(header.kind)};
     return out;
   }
   TRY(CheckOnlyItsOwnBody(header.kind, parts));
-  if (parts.has_packed && !header.may_pack) return Corrupt("packed files in format version 1");
+  if (header.kind == Kind::kCommits) {
+    TRY_ASSIGN(CommitsView view, ViewEntries(payload, parts, std::move(header)));
+    out.body = Copied(view);
+    out.header = std::move(view.header);
+    return out;
+  }
+  out.header = std::move(header.header);
   v1::Envelope wire;
   if (!wire.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return Corrupt("a field is malformed");
   TRY(TakeBody(header.kind, wire, out));

@@ -50,14 +50,16 @@ struct Header {
   PageSize page_size;
 };
 
-// One LTX file of the log.
-struct Entry {
+// What is said of one LTX file of the log, beside it.
+struct EntryInfo {
   Txid min_txid;
   Txid max_txid;
   Origin origin = Origin::kCommit;
   CaptureTime captured_at;
   uint64_t wal_checksum = 0;  // the WAL's running checksum behind it (both words), 0 if unknown
-  std::string ltx;            // the whole file; empty inside a Chunk
+};
+struct Entry : EntryInfo {
+  std::string ltx;  // the whole file; empty inside a Chunk
 };
 
 struct Commits {

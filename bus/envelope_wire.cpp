@@ -12,7 +12,6 @@ namespace {
 Error Corrupt(std::string message) { return Error(Errc::kCorrupt, "envelope: " + std::move(message)); }
 
 constexpr uint32_t kHeaderField = 1;
-constexpr uint32_t kEntriesField = 2;
 constexpr uint32_t kChunkField = 3;
 constexpr uint32_t kSnapshotRefField = 4;
 constexpr uint32_t kPackedField = 5;
@@ -41,6 +40,13 @@ constexpr uint32_t kHeaderNode = 9;
 constexpr uint32_t kSnapshotRefUrl = 1;
 constexpr uint32_t kSnapshotRefObject = 2;
 constexpr uint32_t kChunkEntry = 1;
+constexpr uint32_t kEntryMinTxid = 1;
+constexpr uint32_t kEntryMaxTxid = 2;
+constexpr uint32_t kEntryOrigin = 3;
+constexpr uint32_t kEntryCapturedUs = 4;
+constexpr uint32_t kEntryLtx = 5;
+constexpr uint32_t kEntryWalChecksum = 6;
+constexpr uint32_t kEntryLtxBytes = 7;
 
 }  // namespace
 
@@ -75,6 +81,7 @@ Result<WireParts> SplitEnvelope(std::string_view payload) {
         break;
       case kPackedField:
         parts.has_packed = true;
+        parts.packed = field->bytes;
         if (!IsPlain(field->bytes, 0)) return Corrupt("the packed files are malformed");
         break;
       default: break;  // a later format's field
@@ -125,6 +132,32 @@ Result<WireHeader> DecodeWireHeader(std::string_view bytes) {
   if (!PageSize::IsValid(wire.page_size())) return Corrupt("page size " + std::to_string(wire.page_size()));
   header.page_size = PageSize(wire.page_size());
   return out;
+}
+
+bool ScanEntry(std::string_view bytes, RawEntry& raw) {
+  WireScanner scanner(bytes);
+  while (std::optional<WireField> field = scanner.Next()) {
+    if (field->type == WireType::kVarint) {
+      switch (field->number) {
+        case kEntryMinTxid: raw.min_txid = field->value; break;
+        case kEntryMaxTxid: raw.max_txid = field->value; break;
+        case kEntryOrigin: raw.origin = static_cast<int32_t>(static_cast<uint32_t>(field->value)); break;
+        case kEntryCapturedUs: raw.captured_us = static_cast<int64_t>(field->value); break;
+        case kEntryLtxBytes: raw.ltx_bytes = field->value; break;
+        default: break;
+      }
+    }
+    if (field->Is(kEntryLtx, WireType::kDelimited)) raw.ltx = field->bytes;
+    if (field->Is(kEntryWalChecksum, WireType::kFixed64)) raw.wal_checksum = field->value;
+  }
+  return !scanner.failed();
+}
+
+Status CheckOnlyItsOwnBody(Kind kind, const WireParts& parts) {
+  bool foreign = (parts.entry_count != 0 && kind != Kind::kCommits) || (parts.has_chunk && kind != Kind::kChunk) ||
+                 (parts.has_snapshot_ref && kind != Kind::kSnapshotRef) || (parts.has_packed && kind != Kind::kCommits);
+  if (!foreign) return Ok();
+  return Corrupt("a message of kind " + std::to_string(static_cast<int>(kind)) + " carries what another kind carries");
 }
 
 Status CheckCarries(const Header& header, const CarriedRange& range) {

@@ -11,31 +11,9 @@ namespace {
 Error Corrupt(std::string message) { return Error(Errc::kCorrupt, "envelope: " + std::move(message)); }
 
 // Field numbers of envelope.proto.
-constexpr uint32_t kEnvelopeEntries = 2;
-constexpr uint32_t kEntryMinTxid = 1;
-constexpr uint32_t kEntryMaxTxid = 2;
-constexpr uint32_t kEntryOrigin = 3;
 constexpr uint32_t kChunkEntry = 1;
 constexpr uint32_t kChunkIndex = 2;
 constexpr uint32_t kChunkLast = 3;
-
-struct RawEntry {
-  uint64_t min_txid = 0;
-  uint64_t max_txid = 0;
-  int32_t origin = 0;
-};
-
-// As Protobuf does, a later value of a field replaces an earlier one.
-bool ScanEntry(std::string_view bytes, RawEntry& raw) {
-  WireScanner scanner(bytes);
-  while (std::optional<WireField> field = scanner.Next()) {
-    if (field->Is(kEntryMinTxid, WireType::kVarint)) raw.min_txid = field->value;
-    if (field->Is(kEntryMaxTxid, WireType::kVarint)) raw.max_txid = field->value;
-    if (field->Is(kEntryOrigin, WireType::kVarint))
-      raw.origin = static_cast<int32_t>(static_cast<uint32_t>(field->value));
-  }
-  return !scanner.failed();
-}
 
 Result<EntryOutline> CheckedEntry(const RawEntry& raw) {
   TRY(CheckEntry(raw.min_txid, raw.max_txid, raw.origin));
@@ -45,7 +23,7 @@ Result<EntryOutline> CheckedEntry(const RawEntry& raw) {
 Status ScanEntries(std::string_view payload, Outline& out) {
   WireScanner scanner(payload);
   while (std::optional<WireField> field = scanner.Next()) {
-    if (!field->Is(kEnvelopeEntries, WireType::kDelimited)) continue;
+    if (!field->Is(kEntriesField, WireType::kDelimited)) continue;
     RawEntry raw;
     if (!ScanEntry(field->bytes, raw)) return Corrupt("an entry is malformed");
     TRY_ASSIGN(EntryOutline entry, CheckedEntry(raw));

@@ -12,12 +12,12 @@
 
 namespace runnel::subscriber {
 
-feed::FeedEntry FeedEntryOf(const bus::Entry& entry, const bus::Lineage& lineage, ltx::ByteSource& source) {
+feed::FeedEntry FeedEntryOf(const bus::EntryInfo& entry, const bus::Lineage& lineage, ltx::ByteSource& source) {
   bool all_pages = entry.origin == bus::Origin::kCommit || entry.origin == bus::Origin::kRange;
   return feed::FeedEntry{lineage.bytes, entry.min_txid, entry.max_txid, entry.captured_at, all_pages, source};
 }
 
-Status FeedCursor::Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source,
+Status FeedCursor::Show(const bus::EntryInfo& entry, const ltx::Header& header, ltx::ByteSource& source,
                         const Visitor& visit) {
   switch (Admit(position_, header, entry.origin)) {
     case Admission::kDuplicate: return Ok();
@@ -55,21 +55,17 @@ Status FeedEntries::Next(bus::SteadyTime deadline, std::stop_token stop, const V
 }
 
 Status FeedEntries::Handle(bus::Message message, std::stop_token stop, const Visitor& visit) {
+  Result<std::optional<bus::CommitsView>> commits = bus::ViewCommits(message.payload);
+  if (!commits.ok()) return PassOver(message, commits.error());
+  if (*commits) {
+    TRY_ASSIGN(const bool counts, Counts((*commits)->header));
+    return counts ? HandleCommits(**commits, visit) : Ok();
+  }
   Result<bus::Envelope> decoded = bus::Decode(message.payload);
-  if (!decoded.ok() && decoded.code() == Errc::kCorrupt) {
-    // Not ours, or damaged: what it may have held is missed at the next one.
-    Log(Level::kWarn, "damaged_message_skipped", {{"seq", message.seq.raw()}, {"err", decoded.error().message()}});
-    return Ok();
-  }
-  if (!decoded.ok()) return decoded.error().With("message " + std::to_string(message.seq.raw()));
+  if (!decoded.ok()) return PassOver(message, decoded.error());
   bus::Envelope envelope = std::move(*decoded);
-  if (envelope.header.lineage.bytes != cursor_.lineage()) {
-    return Error(Errc::kRefused, "the log now belongs to lineage " + ToString(envelope.header.lineage) +
-                                     ", the feed follows " + feed::ToString(cursor_.lineage()) +
-                                     ": its history was cut; begin the new one with --from earliest");
-  }
-  if (!fence_.Admits(envelope.header)) return Ok();
-  if (auto* commits = std::get_if<bus::Commits>(&envelope.body)) return HandleCommits(*commits, visit);
+  TRY_ASSIGN(const bool counts, Counts(envelope.header));
+  if (!counts) return Ok();
   if (auto* chunk = std::get_if<bus::Chunk>(&envelope.body)) {
     if (chunk->index != 0) return Ok();  // the rest of a file whose beginning was passed over
     return HandleChunk(std::move(envelope), message.seq, std::move(stop), visit);
@@ -78,11 +74,26 @@ Status FeedEntries::Handle(bus::Message message, std::stop_token stop, const Vis
   return HandlePosition(envelope.header.position);
 }
 
-Status FeedEntries::HandleCommits(const bus::Commits& commits, const Visitor& visit) {
-  for (const bus::Entry& entry : commits.entries) {
+// Not ours, or damaged: what it may have held is missed at the next one. Another error is the feed's end.
+Status FeedEntries::PassOver(const bus::Message& message, const Error& error) const {
+  if (error.code() != Errc::kCorrupt) return error.With("message " + std::to_string(message.seq.raw()));
+  Log(Level::kWarn, "damaged_message_skipped", {{"seq", message.seq.raw()}, {"err", error.message()}});
+  return Ok();
+}
+
+// False: the message is void.
+Result<bool> FeedEntries::Counts(const bus::Header& header) {
+  if (header.lineage.bytes == cursor_.lineage()) return fence_.Admits(header);
+  return Error(Errc::kRefused, "the log now belongs to lineage " + ToString(header.lineage) + ", the feed follows " +
+                                   feed::ToString(cursor_.lineage()) +
+                                   ": its history was cut; begin the new one with --from earliest");
+}
+
+Status FeedEntries::HandleCommits(const bus::CommitsView& commits, const Visitor& visit) {
+  for (const bus::EntryView& entry : commits.entries) {
     if (entry.ltx.size() < ltx::kFileBytesMin) return Error(Errc::kCorrupt, "an LTX of the log is too short");
-    TRY_ASSIGN(ltx::Header header, ltx::DecodeHeader(AsBytes(entry.ltx).first(ltx::kHeaderBytes)));
-    ltx::BytesSource source(AsBytes(entry.ltx));
+    TRY_ASSIGN(ltx::Header header, ltx::DecodeHeader(entry.ltx.first(ltx::kHeaderBytes)));
+    ltx::BytesSource source(entry.ltx);
     TRY(cursor_.Show(entry, header, source, visit));
   }
   return Ok();

@@ -8,6 +8,7 @@
 #include <stop_token>
 
 #include "bus/bus.h"
+#include "bus/commits_view.h"
 #include "bus/envelope.h"
 #include "bus/epoch_fence.h"
 #include "ltx/base/result.h"
@@ -25,7 +26,7 @@ class FeedCursor {
 
   // Shows the file, unless the position covers it. Errors: kGap (commits are missing before it), kRefused (a fork), the
   // visitor's.
-  Status Show(const bus::Entry& entry, const ltx::Header& header, ltx::ByteSource& source, const Visitor& visit);
+  Status Show(const bus::EntryInfo& entry, const ltx::Header& header, ltx::ByteSource& source, const Visitor& visit);
 
   const feed::LineageId& lineage() const { return lineage_; }
   // Behind the last file that was taken.
@@ -56,7 +57,9 @@ class FeedEntries {
  private:
   FeedEntries(const feed::LineageId& lineage, Position position) : cursor_(lineage, position) {}
   Status Handle(bus::Message message, std::stop_token stop, const Visitor& visit);
-  Status HandleCommits(const bus::Commits& commits, const Visitor& visit);
+  Status PassOver(const bus::Message& message, const Error& error) const;
+  Result<bool> Counts(const bus::Header& header);
+  Status HandleCommits(const bus::CommitsView& commits, const Visitor& visit);
   Status HandleChunk(bus::Envelope envelope, bus::StreamSeq seq, std::stop_token stop, const Visitor& visit);
   Status HandlePosition(const Position& head) const;
 
@@ -66,6 +69,6 @@ class FeedEntries {
   std::optional<bus::Message> interruption_;
 };
 
-feed::FeedEntry FeedEntryOf(const bus::Entry& entry, const bus::Lineage& lineage, ltx::ByteSource& source);
+feed::FeedEntry FeedEntryOf(const bus::EntryInfo& entry, const bus::Lineage& lineage, ltx::ByteSource& source);
 
 }  // namespace runnel::subscriber

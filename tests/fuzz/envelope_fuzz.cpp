@@ -1,4 +1,4 @@
-// libFuzzer entry for the envelope: three ways of looking at one message, which must agree; and a message of packed
+// libFuzzer entry for the envelope: four ways of looking at one message, which must agree; and a message of packed
 // files around any block, which bytes by chance would hardly ever become.
 #include <chrono>
 #include <cstddef>
@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "bus/chunker.h"
+#include "bus/commits_view.h"
 #include "bus/envelope.h"
 #include "bus/outline.h"
 #include "bus/packer.h"
@@ -22,6 +23,9 @@ void CheckMessage(std::string_view payload) {
   Result<Outline> outline = DecodeOutline(payload);
   Result<Envelope> envelope = Decode(payload);
   CHECK(!outline.ok() || header.ok(), "an outline without a header");
+  Result<std::optional<CommitsView>> view = ViewCommits(payload);
+  const bool commits = envelope.ok() && std::holds_alternative<Commits>(envelope->body);
+  CHECK(commits == (view.ok() && view->has_value()), "a view of what is no message of commits, or none of one");
   if (!envelope.ok()) return;
   CHECK(outline.ok(), "the cheap look refuses what the full one takes");
   CHECK(outline->header.position == envelope->header.position, "two positions");

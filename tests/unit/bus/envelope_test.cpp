@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#include "bus/commits_view.h"
 #include "bus/outline.h"
 #include "ltx/base/bytes.h"
 #include "tests/unit/bus/document_bytes.h"
@@ -389,6 +390,41 @@ TEST(Envelope, MillionsOfEmptyEntriesAreRefusedBeforeTheyAreBuilt) {
   Result<Envelope> got = Decode(bytes);
   ASSERT_FALSE(got.ok());
   EXPECT_THAT(got.error().message(), HasSubstr("too many entries"));
+}
+
+// Where `bytes` begins in `payload`.
+size_t PlaceIn(const std::string& payload, Bytes bytes) {
+  return static_cast<size_t>(AsText(bytes).data() - payload.data());
+}
+
+TEST(CommitsView, ShowsTheFilesWhereTheyLie) {
+  const std::string payload = Encode(SomeCommits());
+  Result<std::optional<CommitsView>> view = ViewCommits(payload);
+  ASSERT_TRUE(view.ok() && *view);
+  Result<Envelope> copy = Decode(payload);
+  ASSERT_TRUE(copy.ok());
+  const std::vector<Entry>& entries = std::get<Commits>(copy->body).entries;
+  ASSERT_EQ((*view)->entries.size(), entries.size());
+  EXPECT_EQ((*view)->header.position, copy->header.position);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const EntryView& seen = (*view)->entries[i];
+    EXPECT_EQ(AsText(seen.ltx), entries[i].ltx);
+    EXPECT_EQ(PlaceIn(payload, seen.ltx), payload.find(entries[i].ltx));
+    EXPECT_EQ(seen.min_txid, entries[i].min_txid);
+    EXPECT_EQ(seen.max_txid, entries[i].max_txid);
+    EXPECT_EQ(seen.origin, entries[i].origin);
+    EXPECT_EQ(seen.captured_at, entries[i].captured_at);
+    EXPECT_EQ(seen.wal_checksum, entries[i].wal_checksum);
+  }
+}
+
+TEST(CommitsView, LeavesOtherKindsToDecode) {
+  for (const Envelope& envelope : OneOfEachKind()) {
+    Result<std::optional<CommitsView>> view = ViewCommits(Encode(envelope));
+    ASSERT_TRUE(view.ok()) << view.error().message();
+    EXPECT_EQ(view->has_value(), std::holds_alternative<Commits>(envelope.body));
+  }
+  EXPECT_EQ(ViewCommits("no envelope").code(), Errc::kCorrupt);
 }
 
 TEST(Outline, TellsWhatAMessageCarries) {

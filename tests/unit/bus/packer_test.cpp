@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "bus/commits_view.h"
 #include "bus/outline.h"
 
 namespace runnel::bus {
@@ -85,6 +86,12 @@ TEST(Packer, FilesThatAreAlikeAreSentOnceAndComeBack) {
   ASSERT_TRUE(got.ok()) << got.error().message();
   ExpectSame(*got, envelope);
   EXPECT_EQ(Encode(*got), plain);
+  Result<std::optional<CommitsView>> view = ViewCommits(packed);
+  ASSERT_TRUE(view.ok() && *view);
+  const std::optional<CommitsView> moved = std::move(*view);  // what it shows stays where it is
+  for (size_t i = 0; i < moved->entries.size(); ++i) {
+    EXPECT_EQ(AsText(moved->entries[i].ltx), std::get<Commits>(envelope.body).entries[i].ltx);
+  }
 }
 
 TEST(Packer, AnOutlineNeedsNoUnpacking) {
