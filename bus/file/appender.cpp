@@ -62,7 +62,7 @@ Status Appender::RepairLastSegment(const LeaderState& state, StreamSeq segment) 
   last_stored_at_ = scanner.header().created_at;
   bool damaged = false;
   while (true) {
-    TRY_ASSIGN(ScanStep step, scanner.Next());
+    TRY_ASSIGN(ScanStep step, scanner.Pass());
     if (step.kind == ScanStep::Kind::kRecord) {
       last_stored_at_ = step.header.stored_at;
       continue;

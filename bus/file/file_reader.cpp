@@ -47,7 +47,7 @@ Result<std::optional<Message>> FileReader::TakeOne() {
       if (step->kind == ScanStep::Kind::kRecord) {
         next_seq_ = scanner_->next_seq();
         judged_bytes_ = 0;
-        return std::optional(Message{step->header.seq, step->header.stored_at, std::string(step->payload)});
+        return std::optional(Message{step->header.seq, step->header.stored_at, std::move(step->payload)});
       }
       if (step->kind == ScanStep::Kind::kBad) TRY(JudgeBadPlace(*step));
     }
@@ -69,7 +69,7 @@ Status FileReader::JudgeBadPlace(const ScanStep& step) {
   }
   // A writer that has just cut off a torn tail and is writing there can look like this for a moment; what is written
   // stays.
-  TRY_ASSIGN(ScanStep again, scanner_->Next());
+  TRY_ASSIGN(ScanStep again, scanner_->Pass());
   if (again.kind == ScanStep::Kind::kRecord) {
     scanner_->Seek(step.offset, next_seq_);
     return Ok();
@@ -133,7 +133,7 @@ Result<bool> FileReader::MoveOn(const LeaderState& leader, const std::vector<Str
   if (is_last && !shortened && !trimmed) return false;
   // Before it is called a gap: our segment may have grown between our last read and the look at the directory. It does
   // not grow any more once another one stands behind it.
-  TRY_ASSIGN(ScanStep again, scanner_->Next());
+  TRY_ASSIGN(ScanStep again, scanner_->Pass());
   if (again.kind == ScanStep::Kind::kRecord) {
     scanner_->Seek(again.offset, next_seq_);
     look_around_ = true;

@@ -9,19 +9,15 @@ namespace {
 constexpr uint64_t kPointBytes = 1 << 20;
 constexpr WallTime kAnyTime = WallTime::min();
 
-Message ToMessage(const ScanStep& step) {
-  return Message{step.header.seq, step.header.stored_at, std::string(step.payload)};
-}
-
 }  // namespace
 
 Result<ScanStep> Locator::NextWhole(SegmentScanner& scanner) {
-  TRY_ASSIGN(ScanStep step, scanner.Next());
+  TRY_ASSIGN(ScanStep step, scanner.Pass());
   if (step.kind != ScanStep::Kind::kBad) return step;
   TRY_ASSIGN(std::optional<SegmentScanner::Place> behind, scanner.FindDamage());
   if (!behind) return step;
   scanner.Seek(behind->offset, behind->seq);
-  return scanner.Next();
+  return scanner.Pass();
 }
 
 Result<SegmentScanner> Locator::OpenScanner(const LeaderState& leader, StreamSeq segment) {
@@ -77,9 +73,12 @@ Result<Found> Locator::FindFrom(const LeaderState& leader, const std::vector<Str
       TRY_ASSIGN(ScanStep step, NextWhole(scanner));
       if (step.kind != ScanStep::Kind::kRecord) break;
       Remember(segment, step);
-      if (wanted.Takes(step.header)) {
-        return Found{{segment, step.offset, step.header.seq}, ToMessage(step)};
-      }
+      if (!wanted.Takes(step.header)) continue;
+      scanner.Seek(step.offset, step.header.seq);
+      TRY_ASSIGN(step, scanner.Next());
+      if (step.kind != ScanStep::Kind::kRecord) break;
+      return Found{{segment, step.offset, step.header.seq},
+                   Message{step.header.seq, step.header.stored_at, std::move(step.payload)}};
     }
     found.place = {segment, scanner.offset(), scanner.next_seq()};
   }

@@ -7,8 +7,8 @@
 namespace runnel::bus::file {
 namespace {
 
-// Large enough that reading costs little per byte, small enough to stay in the processor's cache.
-constexpr size_t kReadBytes = 256 << 10;
+// Large enough that reading costs little per byte, small enough to leave room in the processor's cache.
+constexpr size_t kReadBytes = 64 << 10;
 constexpr std::string_view kRecordMagicText = "RNLr";
 
 }  // namespace
@@ -30,63 +30,63 @@ Result<SegmentScanner> SegmentScanner::Open(const std::string& path, StreamSeq f
   return SegmentScanner(std::make_shared<const File>(std::move(file)), *header);
 }
 
-Result<Bytes> SegmentScanner::Peek(size_t size) {
-  uint64_t buffer_end = buffer_offset_ + buffer_bytes_;
-  bool inside = offset_ >= buffer_offset_ && offset_ + size <= buffer_end;
+Result<Bytes> SegmentScanner::Peek(uint64_t offset, size_t size) {
+  const uint64_t buffer_end = buffer_offset_ + buffer_bytes_;
+  const bool inside = offset >= buffer_offset_ && offset + size <= buffer_end;
   if (!inside) {
+    if (buffer_ == nullptr) buffer_ = std::make_unique_for_overwrite<std::byte[]>(kReadBytes);
     // Keep what is left of the last read, so that each byte is read once.
-    bool overlaps = offset_ >= buffer_offset_ && offset_ < buffer_end;
-    size_t kept = overlaps ? static_cast<size_t>(buffer_end - offset_) : 0;
-    size_t wanted = std::max(size, kept + kReadBytes);
-    if (wanted > buffer_capacity_) {
-      auto larger = std::make_unique_for_overwrite<std::byte[]>(wanted);
-      if (kept > 0) std::memcpy(larger.get(), buffer_.get() + (buffer_bytes_ - kept), kept);
-      buffer_ = std::move(larger);
-      buffer_capacity_ = wanted;
-    } else if (kept > 0) {
-      std::memmove(buffer_.get(), buffer_.get() + (buffer_bytes_ - kept), kept);
-    }
-    buffer_offset_ = offset_;
+    const bool overlaps = offset >= buffer_offset_ && offset < buffer_end;
+    const size_t kept = overlaps ? static_cast<size_t>(buffer_end - offset) : 0;
+    if (kept > 0) std::memmove(buffer_.get(), buffer_.get() + (buffer_bytes_ - kept), kept);
+    buffer_offset_ = offset;
     buffer_bytes_ = kept;
-    TRY_ASSIGN(size_t got, file_->ReadAt(offset_ + kept, MutableBytes(buffer_.get() + kept, wanted - kept)));
+    TRY_ASSIGN(size_t got, file_->ReadAt(offset + kept, MutableBytes(buffer_.get() + kept, kReadBytes - kept)));
     buffer_bytes_ += got;
   }
-  size_t skip = static_cast<size_t>(offset_ - buffer_offset_);
+  const size_t skip = static_cast<size_t>(offset - buffer_offset_);
   return Bytes(buffer_.get() + skip, buffer_bytes_ - skip);
 }
 
-Result<ScanStep> SegmentScanner::Next() {
+// Piece by piece: a large record costs no buffer of its size.
+Result<bool> SegmentScanner::ReadPayload(const RecordHeader& header, bool keep, uint32_t& crc, std::string& payload) {
+  crc = 0;
+  uint64_t offset = offset_ + kRecordHeaderBytes;
+  for (size_t left = header.payload_bytes; left > 0;) {
+    TRY_ASSIGN(Bytes piece, Peek(offset, 1));
+    if (piece.empty()) return false;
+    piece = piece.first(std::min(piece.size(), left));
+    if (keep && payload.empty()) payload.reserve(left);
+    if (keep) payload.append(AsText(piece));
+    crc = Crc32c(piece, crc);
+    offset += piece.size();
+    left -= piece.size();
+  }
+  return true;
+}
+
+Result<ScanStep> SegmentScanner::Step(bool keep) {
   ScanStep step;
   step.offset = offset_;
-  TRY_ASSIGN(Bytes bytes, Peek(kRecordHeaderBytes));
-  if (bytes.size() < kRecordHeaderBytes) {
-    step.kind = bytes.empty() ? ScanStep::Kind::kEnd : ScanStep::Kind::kPartial;
+  auto stays = [this, &step](ScanStep::Kind kind) {
+    step.kind = kind;
+    step.payload.clear();
     buffer_bytes_ = 0;  // the next writer may cut the file here and write something else
-    return step;
+    return std::move(step);
+  };
+  TRY_ASSIGN(Bytes bytes, Peek(offset_, kRecordHeaderBytes));
+  if (bytes.size() < kRecordHeaderBytes) {
+    return stays(bytes.empty() ? ScanStep::Kind::kEnd : ScanStep::Kind::kPartial);
   }
   std::optional<RecordHeader> header = DecodeRecordHeader(bytes, header_.incarnation);
-  if (!header || header->seq != next_seq_) {
-    step.kind = ScanStep::Kind::kBad;
-    buffer_bytes_ = 0;
-    return step;
-  }
-  size_t total = static_cast<size_t>(header->total_bytes());
-  TRY_ASSIGN(bytes, Peek(total));
-  if (bytes.size() < total) {
-    step.kind = ScanStep::Kind::kPartial;
-    buffer_bytes_ = 0;
-    return step;
-  }
-  Bytes payload = bytes.subspan(kRecordHeaderBytes, header->payload_bytes);
-  if (Crc32c(payload) != header->payload_crc) {
-    step.kind = ScanStep::Kind::kBad;
-    buffer_bytes_ = 0;
-    return step;
-  }
+  if (!header || header->seq != next_seq_) return stays(ScanStep::Kind::kBad);
+  uint32_t crc = 0;
+  TRY_ASSIGN(const bool whole, ReadPayload(*header, keep, crc, step.payload));
+  if (!whole) return stays(ScanStep::Kind::kPartial);
+  if (crc != header->payload_crc) return stays(ScanStep::Kind::kBad);
   step.kind = ScanStep::Kind::kRecord;
   step.header = *header;
-  step.payload = AsText(payload);
-  offset_ += total;
+  offset_ += header->total_bytes();
   next_seq_ = next_seq_.Next();
   return step;
 }
@@ -100,8 +100,7 @@ Result<std::optional<SegmentScanner::Place>> SegmentScanner::FindWhole(uint64_t 
   TRY_ASSIGN(uint64_t end, file_->Size());
   SegmentScanner probe(file_, header_);
   while (offset + kRecordHeaderBytes <= end) {
-    probe.offset_ = offset;
-    TRY_ASSIGN(Bytes bytes, probe.Peek(kRecordHeaderBytes));
+    TRY_ASSIGN(Bytes bytes, probe.Peek(offset, kRecordHeaderBytes));
     if (bytes.size() < kRecordHeaderBytes) break;  // cut meanwhile
     size_t at = AsText(bytes).find(kRecordMagicText);
     if (at == std::string_view::npos) {
@@ -113,7 +112,7 @@ Result<std::optional<SegmentScanner::Place>> SegmentScanner::FindWhole(uint64_t 
     std::optional<RecordHeader> header = DecodeRecordHeader(bytes.subspan(at), header_.incarnation);
     if (header && header->seq >= seq_min) {
       probe.Seek(offset, header->seq);
-      TRY_ASSIGN(ScanStep step, probe.Next());
+      TRY_ASSIGN(ScanStep step, probe.Pass());
       if (step.kind == ScanStep::Kind::kRecord) return std::optional<Place>(Place{offset, header->seq});
     }
     ++offset;
@@ -128,10 +127,10 @@ Result<std::optional<SegmentScanner::Place>> SegmentScanner::FindDamage() {
   while (place) {
     SegmentScanner probe(file_, header_);
     probe.Seek(place->offset, place->seq);
-    Result<ScanStep> step = probe.Next();
+    Result<ScanStep> step = probe.Pass();
     while (step.ok() && step->kind == ScanStep::Kind::kRecord) {
       if (step->header.synced_bytes > offset_) return first;
-      step = probe.Next();
+      step = probe.Pass();
     }
     if (!step.ok()) return step.error();
     TRY_ASSIGN(place, FindWhole(probe.offset_ + 1, probe.next_seq_.Next()));

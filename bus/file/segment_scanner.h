@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "bus/bus.h"
 #include "bus/file/segment.h"
@@ -25,9 +24,9 @@ namespace runnel::bus::file {
 struct ScanStep {
   enum class Kind { kRecord, kEnd, kPartial, kBad };
   Kind kind = Kind::kEnd;
-  uint64_t offset = 0;       // where it stands
-  RecordHeader header;       // kRecord
-  std::string_view payload;  // kRecord; valid until the next call
+  uint64_t offset = 0;  // where it stands
+  RecordHeader header;  // kRecord
+  std::string payload;  // kRecord, of Next
 };
 
 // One thread.
@@ -41,7 +40,9 @@ class SegmentScanner {
   StreamSeq next_seq() const { return next_seq_; }
 
   // The record at offset(); passes it if it is whole. Any other outcome leaves the place, to be looked at again later.
-  Result<ScanStep> Next();
+  Result<ScanStep> Next() { return Step(true); }
+  // As Next, for whom the payload is nothing: it is proven, but not kept.
+  Result<ScanStep> Pass() { return Step(false); }
 
   // Goes to a place where a record starts, or will start.
   void Seek(uint64_t offset, StreamSeq seq);
@@ -58,8 +59,11 @@ class SegmentScanner {
 
  private:
   SegmentScanner(std::shared_ptr<const File> file, SegmentHeader header);
-  // The bytes at offset_, at least `size` unless the file ends before.
-  Result<Bytes> Peek(size_t size);
+  Result<ScanStep> Step(bool keep);
+  // False: the file ends before the payload does.
+  Result<bool> ReadPayload(const RecordHeader& header, bool keep, uint32_t& crc, std::string& payload);
+  // The bytes at `offset`, at least `size` unless the file ends before. REQUIRES: size <= kReadBytes.
+  Result<Bytes> Peek(uint64_t offset, size_t size);
   // The first whole record at or behind `offset`, of a sequence of at least `seq_min`.
   Result<std::optional<Place>> FindWhole(uint64_t offset, StreamSeq seq_min);
 
@@ -70,7 +74,6 @@ class SegmentScanner {
   // Bytes of the file from buffer_offset_. Not a string: clearing memory before each read would cost more than the
   // read.
   std::unique_ptr<std::byte[]> buffer_;
-  size_t buffer_capacity_ = 0;
   size_t buffer_bytes_ = 0;
   uint64_t buffer_offset_ = 0;
 };

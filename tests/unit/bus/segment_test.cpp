@@ -152,6 +152,47 @@ TEST_F(SegmentTest, CutAnywhereItYieldsTheWholeRecordsBeforeTheCut) {
   EXPECT_EQ(whole_before, kPayloads.size() - 1);
 }
 
+// Records are read piece by piece; a piece has 64 KiB.
+TEST_F(SegmentTest, RecordsLargerThanOneReadComeWholeOrNotAtAll) {
+  const size_t sizes[] = {70000, 3, 65536 - kRecordHeaderBytes, 200001, 0, 65536};
+  std::vector<std::string> payloads;
+  std::string bytes = EncodeSegmentHeader({SomeIncarnation(), StreamSeq(7), Micros(1000)});
+  for (const size_t size : sizes) {
+    payloads.push_back(std::string(size, static_cast<char>('a' + payloads.size())));
+    AppendRecord(bytes, SomeIncarnation(), StreamSeq(6 + payloads.size()), Micros(2000),
+                 static_cast<uint32_t>(bytes.size()), payloads.back());
+  }
+  Kind end = Kind::kBad;
+  Result<SegmentScanner> scanner = Scan(bytes);
+  ASSERT_TRUE(scanner.ok());
+  EXPECT_EQ(Payloads(*scanner, end), payloads);
+  EXPECT_EQ(end, Kind::kEnd);
+  scanner = Scan(bytes);
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    Result<ScanStep> step = i % 2 == 0 ? scanner->Pass() : scanner->Next();
+    ASSERT_TRUE(step.ok());
+    EXPECT_EQ(step->kind, Kind::kRecord);
+    EXPECT_EQ(step->payload, i % 2 == 0 ? std::string() : payloads[i]);
+  }
+  const size_t large =
+      kSegmentHeaderBytes + 3 * kRecordHeaderBytes + sizes[0] + sizes[1] + sizes[2];  // of 200001 bytes
+  for (const size_t at :
+       {large + kRecordHeaderBytes, large + 65536, large + 131071, large + kRecordHeaderBytes + 200000}) {
+    scanner = Scan(bytes.substr(0, at));
+    EXPECT_EQ(Payloads(*scanner, end).size(), 3u);
+    EXPECT_EQ(end, Kind::kPartial) << at;
+    std::string flipped = bytes;
+    flipped[at] = static_cast<char>(flipped[at] ^ 1);
+    scanner = Scan(flipped);
+    EXPECT_EQ(Payloads(*scanner, end).size(), 3u);
+    EXPECT_EQ(end, Kind::kBad) << at;
+    EXPECT_EQ(scanner->offset(), large);
+    Result<std::optional<SegmentScanner::Place>> behind = scanner->FindDamage();
+    ASSERT_TRUE(behind.ok() && *behind);
+    EXPECT_EQ((*behind)->seq, StreamSeq(11));
+  }
+}
+
 TEST_F(SegmentTest, GrowingFileIsReadOnFromWhereItEnded) {
   std::string bytes = SomeSegment(true);
   Result<SegmentScanner> scanner = Scan(bytes.substr(0, kSegmentHeaderBytes));
