@@ -12,6 +12,8 @@ namespace {
 // Of LZ4: 1, its default, looks for matches longest. At 2, pages of text and JSON have 1% more bytes, pages of random
 // keys take 40% less time (12 and 7 us of 4096 bytes); at 3 text grows by 4% and is not written any faster.
 constexpr int kAcceleration = 2;
+// After so many pages that could not be compressed one in so many is tried.
+constexpr uint32_t kMissesMax = 16;
 // The tail is written in pieces of this size (or of a frame's, if that is larger).
 constexpr size_t kTailBytes = 4096;
 // More than one step of the tail can add.
@@ -84,19 +86,26 @@ Status Encoder::AddPage(Pgno pgno, Bytes page) {
   return added.ok() ? Ok() : Status(Fail(added.error()));
 }
 
+size_t Encoder::StoreBlock(Bytes page, std::byte* out) {
+  if (misses_ == kMissesMax && ++untried_ < kMissesMax) return StoreLiterals(page, out);
+  untried_ = 0;
+  const int block_bytes = LZ4_compress_fast_extState(&lz4_->stream, reinterpret_cast<const char*>(page.data()),
+                                                     reinterpret_cast<char*>(out), static_cast<int>(page.size()),
+                                                     static_cast<int>(page.size() - page.size() / 8), kAcceleration);
+  misses_ = block_bytes > 0 ? 0 : std::min(misses_ + 1, kMissesMax);
+  return block_bytes > 0 ? static_cast<size_t>(block_bytes) : StoreLiterals(page, out);
+}
+
 Status Encoder::AddPageBytes(Pgno pgno, Bytes page) {
   std::byte* frame = BytesOf(frame_);
-  const int block_bytes = LZ4_compress_fast_extState(
-      &lz4_->stream, reinterpret_cast<const char*>(page.data()), frame_.data() + kFrameHeaderBytes,
-      static_cast<int>(page.size()), static_cast<int>(frame_.size() - kFrameHeaderBytes), kAcceleration);
-  if (block_bytes <= 0) return Invalid("lz4 did not compress");
+  const size_t block_bytes = StoreBlock(page, frame + kFrameHeaderBytes);
   StoreBe32(frame, pgno.raw());
   StoreBe16(frame + 4, kPageFlagBlock);
   StoreBe32(frame + kPageHeaderBytes, static_cast<uint32_t>(block_bytes));
   crc_.Update({frame, kFrameHeaderBytes});
   crc_.Update(page);
 
-  const size_t frame_bytes = kFrameHeaderBytes + static_cast<size_t>(block_bytes);
+  const size_t frame_bytes = kFrameHeaderBytes + block_bytes;
   std::byte entry[2 * kUvarintBytesMax];
   size_t used = StoreUvarint(entry, pgno.raw() - last_pgno_.raw());
   used += StoreUvarint(entry + used, frame_bytes);

@@ -2,6 +2,11 @@
 // page's compressed form, LZ4's state, and about 3 bytes a page for the index; all of it is kept for the next file, so
 // an encoder that is used again allocates nothing. Mirror of decoder.h.
 //
+// A page is compressed if that saves an eighth of it or more; else its bytes stand as they are in one run of literals,
+// which LZ4's decoders copy ten times as fast as they decompress the little that can be found in such pages. After
+// sixteen such pages only every sixteenth one is tried, until one can be compressed again; what was learnt counts for
+// the next file too.
+//
 // The sink sees one Write for the header, one a page, and usually one for index and trailer together.
 #pragma once
 
@@ -66,6 +71,7 @@ class Encoder {
 
   Error Refusal(Pgno pgno, Bytes page) const;  // why the page cannot be added
   Status AddPageBytes(Pgno pgno, Bytes page);
+  size_t StoreBlock(Bytes page, std::byte* out);  // returns its bytes
   Result<Trailer> WriteTail(Checksum post_apply_checksum);
   Status Write(Bytes bytes);
   Error Fail(Error error);
@@ -79,6 +85,8 @@ class Encoder {
   std::string index_;  // a page: uvarint (pgno - previous pgno), uvarint frame bytes; offsets follow from the sizes
   uint64_t offset_ = 0;
   Pgno last_pgno_;
+  uint32_t misses_ = 0;   // pages in a row that could not be compressed, to kMissesMax
+  uint32_t untried_ = 0;  // pages since the last try, once there are so many misses
 };
 
 }  // namespace runnel::ltx

@@ -77,6 +77,20 @@ Result<size_t> FrameBytesNeeded(Bytes bytes, PageSize page_size) {
   return kFrameHeaderBytes + block_bytes;
 }
 
+// The LZ4 block format: a token whose high half is the number of literals, 15 and more go on in bytes until one is not
+// 255; the last sequence of a block has no match.
+size_t StoreLiterals(Bytes page, std::byte* out) {
+  constexpr size_t kInToken = 15;
+  constexpr size_t kInByte = 255;
+  size_t used = 0;
+  out[used++] = std::byte{kInToken << 4};  // no page is that small
+  size_t more = page.size() - kInToken;
+  for (; more >= kInByte; more -= kInByte) out[used++] = std::byte{kInByte};
+  out[used++] = static_cast<std::byte>(more);
+  std::memcpy(out + used, page.data(), page.size());
+  return used + page.size();
+}
+
 Status DecompressBlock(Bytes block, MutableBytes page) {
   const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(block.data()), reinterpret_cast<char*>(page.data()),
                                       static_cast<int>(block.size()), static_cast<int>(page.size()));

@@ -44,6 +44,9 @@ bool TakeUvarint(Bytes& bytes, uint64_t& value);
 // from them, else a number larger than bytes.size() with which more can be told. Errors: kCorrupt: it is none.
 Result<size_t> FrameBytesNeeded(Bytes bytes, PageSize page_size);
 
+// Stores `page` as an LZ4 block of one run of literals and returns the block's bytes, at most BlockBytesMax.
+size_t StoreLiterals(Bytes page, std::byte* out);
+
 // Fills `page` exactly. Errors: kCorrupt.
 Status DecompressBlock(Bytes block, MutableBytes page);
 
