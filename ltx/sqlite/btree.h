@@ -91,6 +91,9 @@ class BtreePage {
   }
   // Where a cell that could be read begins. REQUIRES: index < cell_count().
   uint32_t CellStart(uint32_t index) const { return LoadBe16(data_ + pointers_ + 2 * index); }
+  // Behind the cell, or up to eight bytes further; 0: not a cell as most are, which says nothing. REQUIRES: a leaf of a
+  // table, the cell could be read.
+  uint32_t UsualCellEnd(uint32_t index) const;
   Bytes bytes() const { return {data_, layout_->page_size}; }
 
  private:
@@ -139,6 +142,16 @@ inline bool BtreePage::TakeUsualCell(uint32_t index, Cell& cell) const {
   cell.local = Bytes(p, size);
   cell.overflow = Pgno();
   return true;
+}
+
+inline uint32_t BtreePage::UsualCellEnd(uint32_t index) const {
+  constexpr uint32_t kRowidBytesMax = 9;
+  const uint32_t start = CellStart(index);
+  const uint32_t high = std::to_integer<uint32_t>(data_[start]);
+  if (high < 0x80) return start + 1 + kRowidBytesMax + high;
+  const uint32_t low = std::to_integer<uint32_t>(data_[start + 1]);
+  const uint32_t size = (high & 0x7f) << 7 | low;
+  return low < 0x80 && size <= layout_->table_local_max ? start + 2 + kRowidBytesMax + size : 0;
 }
 
 // Number of overflow pages a cell's payload needs.

@@ -53,4 +53,10 @@ Difference Difference::Of(Bytes a, Bytes b) {
   return {begin, BehindLastDifference(a.data(), b.data(), a.size())};
 }
 
+std::optional<Difference> KnownDifferences::Of(Pgno pgno) const {
+  const auto at = std::lower_bound(pages.begin(), pages.end(), pgno);
+  if (at == pages.end() || *at != pgno) return std::nullopt;
+  return differences[static_cast<size_t>(at - pages.begin())];
+}
+
 }  // namespace runnel::feed

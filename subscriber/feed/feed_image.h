@@ -73,6 +73,8 @@ class FeedImage : public sqlite::PageSource {
   Status ProveCommit(const Position& after);
   const sqlite::PageSource& staged() const { return staged_view_; }
   const std::vector<Pgno>& staged_pages() const { return staged_pages_; }
+  // Of the staged pages from those of the image.
+  KnownDifferences staged_differences() const { return {staged_pages_, differences_}; }
   // Of the proven commit.
   Txid staged_txid() const { return staged_position_.txid; }
   void AbortCommit();

@@ -164,6 +164,7 @@ Status Feeder::Stage(const FeedEntry& entry) {
   while (true) {
     TRY_ASSIGN(Pgno pgno, decoder.NextNumber());
     if (pgno == Pgno()) break;
+    if (feed_ != nullptr) feed_->Expect(pgno);
     TRY_ASSIGN(MutableBytes place, image_.StagePage(pgno));
     TRY(decoder.ReadInto(place));
     TRY(image_.FinishPage());
@@ -180,7 +181,8 @@ Status Feeder::TellCommit(const FeedEntry& entry, std::stop_token stop) {
     for (uint32_t n = 1; n <= image_.staged().page_count(); ++n) every_page_.push_back(Pgno(n));
     pages = &every_page_;
   }
-  TRY_ASSIGN(std::unique_ptr<Transaction> transaction, feed_->Begin({entry.max_txid, image_, image_.staged(), *pages}));
+  TRY_ASSIGN(std::unique_ptr<Transaction> transaction,
+             feed_->Begin({entry.max_txid, image_, image_.staged(), *pages, image_.staged_differences()}));
   encoder_->Begin(ContextOf(entry.max_txid, false));
   begun_ = false;
   counts_.clear();

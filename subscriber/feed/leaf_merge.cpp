@@ -5,9 +5,10 @@ namespace runnel::feed {
 using sqlite::BtreePage;
 using sqlite::CellAt;
 
-LeafMerge::LeafMerge(const BtreePage& before, const BtreePage& after, const PageSet& dirty)
+LeafMerge::LeafMerge(const BtreePage& before, const BtreePage& after, const PageSet& dirty,
+                     std::optional<Difference> difference)
     : dirty_(dirty), before_(before), after_(after), in_place_(before.SamePointers(after)) {
-  if (in_place_) difference_ = Difference::Of(before.bytes(), after.bytes());
+  if (in_place_) difference_ = difference ? *difference : Difference::Of(before.bytes(), after.bytes());
 }
 
 Status LeafMerge::Side::Load() {
@@ -15,6 +16,16 @@ Status LeafMerge::Side::Load() {
   TRY(page.ReadCell(index, cell));
   if (any && cell.rowid <= last) return sqlite::PageError(page.pgno(), "rowids out of order");
   loaded = true;
+  return Ok();
+}
+
+Status LeafMerge::Side::StartAt(uint32_t place) {
+  loaded = false;
+  index = place;
+  any = place > 0;
+  if (!any) return Ok();
+  TRY(page.ReadCell(place - 1, cell));
+  last = cell.rowid;
   return Ok();
 }
 
@@ -40,6 +51,12 @@ bool LeafMerge::Equal() const {
   return AsText(a.local) == AsText(b.local);
 }
 
+// Of the cell of the page after, without reading it: most of a page is passed over so.
+bool LeafMerge::MayBeTouched() const {
+  const uint32_t end = after_.page.UsualCellEnd(after_.index);
+  return end == 0 || difference_.Touches(after_.page.CellStart(after_.index), end);
+}
+
 // Whether the cell of the page after can be another one in the page before.
 bool LeafMerge::Touched() const {
   const sqlite::Cell& cell = after_.cell;
@@ -52,27 +69,20 @@ bool LeafMerge::Touched() const {
   return difference_.Touches(begin, end);
 }
 
+// The same bytes at the same place are the same cell.
 Result<bool> LeafMerge::NextInPlace(CellChange& change) {
-  while (!after_.AtEnd()) {
+  for (; !after_.AtEnd(); ++after_.index) {
+    if (!MayBeTouched()) continue;
+    TRY(after_.StartAt(after_.index));
     TRY(after_.Load());
-    if (!Touched()) {
-      // The same bytes at the same place: it is the same cell.
-      after_.Pass();
-      continue;
-    }
-    before_.index = after_.index;
-    before_.any = after_.any;
-    before_.last = after_.last;
-    before_.loaded = false;
+    if (!Touched()) continue;
+    TRY(before_.StartAt(after_.index));
     TRY(before_.Load());
     if (before_.cell.rowid != after_.cell.rowid) {
       in_place_ = false;
       return false;
     }
-    if (Equal()) {
-      after_.Pass();
-      continue;
-    }
+    if (Equal()) continue;
     change = {before_.Take(), after_.Take()};
     return true;
   }

@@ -17,9 +17,11 @@ namespace runnel::feed {
 // THREAD: one. LIFETIME: the pages and `dirty`.
 class LeafMerge : public CellMerge {
  public:
-  // `dirty`: pages with which a chain of equal overflow pages counts as changed. REQUIRES: both are leaves of table
-  // trees.
-  LeafMerge(const sqlite::BtreePage& before, const sqlite::BtreePage& after, const PageSet& dirty);
+  // `dirty`: pages with which a chain of equal overflow pages counts as changed. `difference`: if it is known.
+  // REQUIRES: both are leaves of table trees; all cells of `after` were read once, in the order of their rowids
+  // (map_walk.h).
+  LeafMerge(const sqlite::BtreePage& before, const sqlite::BtreePage& after, const PageSet& dirty,
+            std::optional<Difference> difference = {});
 
   // Rows whose bytes differ, or whose overflow chain is dirty. Errors: kCorrupt.
   Result<bool> Next(CellChange& change) override;
@@ -36,6 +38,8 @@ class LeafMerge : public CellMerge {
     sqlite::Cell cell;
 
     Status Load();
+    // From here on, in order behind the cell before.
+    Status StartAt(uint32_t place);
     void Pass();
     bool AtEnd() const { return index == page.cell_count(); }
     sqlite::CellAt Take();
@@ -43,6 +47,7 @@ class LeafMerge : public CellMerge {
   // True: a change was found. False: the end, or in_place_ is no longer true.
   Result<bool> NextInPlace(CellChange& change);
   bool Equal() const;
+  bool MayBeTouched() const;
   bool Touched() const;
 
   const PageSet& dirty_;

@@ -50,7 +50,10 @@ Status MapWalk::Walk(Pgno pgno, uint32_t depth, bool inside) {
   const bool payloads = page.has_payload() && !shortcuts_.no_overflow_links;
   for (uint32_t i = 0; i < page.cell_count(); ++i) {
     TRY(WalkChild(node, i));
-    if (payloads) TRY(WalkOverflow(node, i));
+    if (!payloads) continue;
+    Cell cell;
+    TRY(page.ReadCell(i, cell));
+    TRY(WalkOverflow(node, i, cell));
   }
   return WalkChild(node, page.cell_count());
 }
@@ -58,7 +61,13 @@ Status MapWalk::Walk(Pgno pgno, uint32_t depth, bool inside) {
 Status MapWalk::WalkLeaf(const Node& node) {
   if (node.page.table()) update_.leaves.push_back(node.page.pgno());
   if (shortcuts_.no_overflow_links) return Ok();
-  for (uint32_t i = 0; i < node.page.cell_count(); ++i) TRY(WalkOverflow(node, i));
+  Cell cell;
+  for (uint32_t i = 0; i < node.page.cell_count(); ++i) {
+    const int64_t last = cell.rowid;
+    TRY(node.page.ReadCell(i, cell));
+    if (node.page.table() && i > 0 && cell.rowid <= last) return PageError(node.page.pgno(), "rowids out of order");
+    TRY(WalkOverflow(node, i, cell));
+  }
   return Ok();
 }
 
@@ -89,9 +98,7 @@ Status MapWalk::WalkChild(const Node& node, uint32_t place) {
   return Marked(child) ? Walk(child, node.depth + 1, node.inside) : Ok();
 }
 
-Status MapWalk::WalkOverflow(const Node& node, uint32_t index) {
-  Cell cell;
-  TRY(node.page.ReadCell(index, cell));
+Status MapWalk::WalkOverflow(const Node& node, uint32_t index, const Cell& cell) {
   if (cell.overflow.raw() == 0) return Ok();
   TRY(InRange(node.page.pgno(), cell.overflow));
   if (node.changed) update_.links.push_back({cell.overflow, node.page.pgno()});

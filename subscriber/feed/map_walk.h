@@ -56,7 +56,7 @@ class MapWalk {
   Status Walk(Pgno pgno, uint32_t depth, bool inside);
   Status WalkMarkedChildren(const Node& node);
   Status WalkChild(const Node& node, uint32_t place);
-  Status WalkOverflow(const Node& node, uint32_t index);
+  Status WalkOverflow(const Node& node, uint32_t index, const sqlite::Cell& cell);
   Status WalkLeaf(const Node& node);
   Status WalkChain(const sqlite::Cell& cell);
 

@@ -18,6 +18,10 @@ class PageBits {
     if (kept < 64) words_.back() &= (uint64_t{1} << kept) - 1;
   }
   void ClearAll() { words_.assign(words_.size(), 0); }
+  // Asks for the memory that a question about this page needs.
+  void Fetch(Pgno pgno) const {
+    if (pgno.raw() / 64 < words_.size()) __builtin_prefetch(&words_[pgno.raw() / 64]);
+  }
   // Any page number may be asked for.
   bool Contains(Pgno pgno) const {
     const size_t word = pgno.raw() / 64;

@@ -52,6 +52,12 @@ class PageMap {
   void Mark(const PageSet& changed, uint32_t before_count, uint32_t after_count, const Shortcuts& shortcuts,
             Marks& marks) const;
 
+  // Asks for the memory that the next questions about this page need.
+  void Fetch(Pgno pgno) const {
+    if (pgno.raw() >= parents_.size()) return;
+    __builtin_prefetch(&parents_[pgno.raw()]);
+    leaves_.Fetch(pgno);
+  }
   bool KnowsLeaf(Pgno pgno) const { return leaves_.Contains(pgno); }
   void ForgetLeaves() { leaves_.ClearAll(); }
 

@@ -15,6 +15,10 @@ class PageSet {
   void Reserve(uint32_t page_count) {
     if (words_.size() * 64 <= page_count) words_.resize(page_count / 64 + 1);
   }
+  // Asks for the memory that a question about this page needs.
+  void Fetch(Pgno pgno) const {
+    if (pgno.raw() / 64 < words_.size()) __builtin_prefetch(&words_[pgno.raw() / 64]);
+  }
   // Any page number may be asked for.
   bool Contains(Pgno pgno) const {
     size_t word = pgno.raw() / 64;

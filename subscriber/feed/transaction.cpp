@@ -55,16 +55,30 @@ Result<std::unique_ptr<Transaction>> Feed::Begin(const FeedCommit& commit) {
   if (before->page_count() != 0 && before->layout().page_size != after->layout().page_size) {
     return Error(Errc::kRefused, where() + ": another page size is another lineage");
   }
-  std::unique_ptr<Transaction> transaction(new Transaction(*this, commit.txid, *before, *after));
+  std::unique_ptr<Transaction> transaction(new Transaction(*this, commit, *before, *after));
   TRY(transaction->Start(commit.pages));
   return transaction;
 }
 
-Transaction::Transaction(Feed& feed, Txid txid, Image before, Image after)
-    : feed_(feed), txid_(txid), before_(before), after_(after), view_{before_,       after_,
-                                                                      feed.changed_, feed.marks_,
-                                                                      feed.map_,     feed.spots_,
-                                                                      feed.shared_,  feed.options_.shortcuts} {
+void Feed::Expect(Pgno pgno) const {
+  map_.Fetch(pgno);
+  for (const PageSet* pages : {&changed_, &marks_.dirty, &visited_}) pages->Fetch(pgno);
+}
+
+Transaction::Transaction(Feed& feed, const FeedCommit& commit, Image before, Image after)
+    : feed_(feed),
+      txid_(commit.txid),
+      before_(before),
+      after_(after),
+      view_{before_,
+            after_,
+            feed.changed_,
+            feed.marks_,
+            feed.map_,
+            feed.spots_,
+            commit.differences,
+            feed.shared_,
+            feed.options_.shortcuts} {
   feed_.busy_ = true;
 }
 

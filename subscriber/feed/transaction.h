@@ -44,6 +44,7 @@ struct FeedCommit {
   const sqlite::PageSource& before;
   const sqlite::PageSource& after;
   const std::vector<Pgno>& pages;
+  KnownDifferences differences = {};  // of any of these pages
 };
 
 // One of both. LIFETIME: until the next call.
@@ -67,6 +68,8 @@ class Feed {
 
   const Schema& schema() const { return schema_; }
   const PageMap& map() const { return map_; }
+  // A commit with this page is on its way: what will be asked of it is fetched into the processor's cache.
+  void Expect(Pgno pgno) const;
   // Compares the map with one built from this image, the one the feed is at. Errors: kCorrupt (they differ, or as
   // Open).
   Status Verify(const sqlite::PageSource& image) const;
@@ -109,7 +112,7 @@ class Transaction {
 
  private:
   friend class Feed;
-  Transaction(Feed& feed, Txid txid, sqlite::Image before, sqlite::Image after);
+  Transaction(Feed& feed, const FeedCommit& commit, sqlite::Image before, sqlite::Image after);
   Status Start(const std::vector<Pgno>& pages);
   Result<bool> SchemaTouched() const;
   Status CompareTables();

@@ -78,7 +78,7 @@ Status TreeDiff::StartPage(Pgno pgno) {
     TRY_ASSIGN(BtreePage before, BtreePage::Read(view_.before, pgno));
     TRY_ASSIGN(BtreePage after, BtreePage::Read(view_.after, pgno));
     if (before.leaf() && before.table() && after.leaf() && after.table()) {
-      leaf_.emplace(before, after, view_.marks.dirty);
+      leaf_.emplace(before, after, view_.marks.dirty, view_.differences.Of(pgno));
       return Ok();
     }
   }

@@ -31,7 +31,8 @@ struct CommitView {
   const Marks& marks;
   const PageMap& map;  // of the image before
   const Spots& spots;  // of the trees after
-  PageSet& shared;     // scratch
+  const KnownDifferences differences;
+  PageSet& shared;  // scratch
   Shortcuts shortcuts;
 };
 

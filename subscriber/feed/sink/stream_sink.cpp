@@ -13,7 +13,7 @@ namespace runnel::feed {
 namespace {
 
 // One write for many events; a pipe takes 64 KiB at once.
-constexpr size_t kWriteBytes = 256 << 10;
+constexpr size_t kWriteBytes = 64 << 10;
 // A pipe that can be written takes this much without waiting (PIPE_BUF).
 constexpr size_t kPipeBytes = 4096;
 // How often a blocked write looks whether it should stop.

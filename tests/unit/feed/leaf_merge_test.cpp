@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "subscriber/feed/difference.h"
+#include "subscriber/feed/page_map.h"
 
 namespace runnel::feed {
 namespace {
@@ -80,23 +81,39 @@ std::string Tell(CellMerge& merge, bool leave_out_equal, const PageSet& dirty) {
   }
 }
 
-void ExpectTheSame(const std::string& before_leaf, const std::string& after_leaf, const PageSet& dirty) {
+// What is asked of the page after.
+bool IsInOrder(const sqlite::BtreePage& page) {
+  sqlite::Cell cell;
+  for (uint32_t i = 0; i < page.cell_count(); ++i) {
+    const int64_t last = cell.rowid;
+    if (!page.ReadCell(i, cell).ok() || (i > 0 && cell.rowid <= last)) return false;
+  }
+  return true;
+}
+
+// False: the pages are not what a merge is asked about.
+bool ExpectTheSame(const std::string& before_leaf, const std::string& after_leaf, const PageSet& dirty) {
   const std::string before_bytes = ImageOf(before_leaf);
   const std::string after_bytes = ImageOf(after_leaf);
   sqlite::MemorySource before_source(AsBytes(before_bytes), kPageBytes);
   sqlite::MemorySource after_source(AsBytes(after_bytes), kPageBytes);
   Result<sqlite::Image> before = sqlite::Image::Of(before_source);
   Result<sqlite::Image> after = sqlite::Image::Of(after_source);
-  ASSERT_TRUE(before.ok() && after.ok());
+  if (!before.ok() || !after.ok()) {
+    ADD_FAILURE() << "the headers are right";
+    return false;
+  }
   Result<sqlite::BtreePage> before_page = sqlite::BtreePage::Read(*before, Pgno(2));
   Result<sqlite::BtreePage> after_page = sqlite::BtreePage::Read(*after, Pgno(2));
-  if (!before_page.ok() || !after_page.ok()) return;
-  if (!before_page->leaf() || !before_page->table() || !after_page->leaf() || !after_page->table()) return;
+  if (!before_page.ok() || !after_page.ok()) return false;
+  if (!before_page->leaf() || !before_page->table() || !after_page->leaf() || !after_page->table()) return false;
+  if (!IsInOrder(*after_page)) return false;
   sqlite::TreeCursor before_cursor(*before, Pgno(2));
   sqlite::TreeCursor after_cursor(*after, Pgno(2));
   RowidMerge plain(&before_cursor, after_cursor);
   LeafMerge leaf(*before_page, *after_page, dirty);
   EXPECT_EQ(Tell(leaf, false, dirty), Tell(plain, true, dirty));
+  return true;
 }
 
 class LeafMergeTest : public ::testing::Test {
@@ -110,15 +127,39 @@ class LeafMergeTest : public ::testing::Test {
 };
 
 TEST_F(LeafMergeTest, FindsWhatAPlainMergeFinds) {
-  for (int i = 0; i < 20000; ++i) ExpectTheSame(RandomLeaf(random_), RandomLeaf(random_), dirty_);
+  int compared = 0;
+  for (int i = 0; i < 20000; ++i) compared += ExpectTheSame(RandomLeaf(random_), RandomLeaf(random_), dirty_);
+  EXPECT_GT(compared, 1000);
 }
 
 TEST_F(LeafMergeTest, FindsBytesThatWereChangedInPlace) {
+  int compared = 0;
   for (int i = 0; i < 20000; ++i) {
     const std::string before = RandomLeaf(random_);
     std::string after = before;
     for (uint32_t k = random_() % 4; k > 0; --k) after[random_() % kPageBytes] = static_cast<char>(random_() % 6);
-    ExpectTheSame(before, after, dirty_);
+    compared += ExpectTheSame(before, after, dirty_);
+  }
+  EXPECT_GT(compared, 1000);
+}
+
+TEST(MapWalk, RefusesALeafWhoseRowidsAreOutOfOrder) {
+  std::string leaf(kPageBytes, '\0');
+  leaf[0] = 13;
+  leaf[4] = 2;
+  leaf.replace(8, 4, std::string("\x01\xfc\x01\xf8", 4));
+  leaf.replace(0x1f8, 8, std::string("\x02\x06xy\x02\x05xy"));  // rowids 6 and 5
+  for (const bool in_order : {true, false}) {
+    if (!in_order) std::swap(leaf[9], leaf[11]);
+    const std::string bytes = ImageOf(leaf);
+    sqlite::MemorySource source(AsBytes(bytes), kPageBytes);
+    Result<sqlite::Image> image = sqlite::Image::Of(source);
+    ASSERT_TRUE(image.ok()) << image.error().message();
+    Result<PageMap> map = PageMap::Build(*image, {Pgno(2)}, {});
+    ASSERT_EQ(map.ok(), in_order);
+    if (!map.ok()) {
+      EXPECT_EQ(map.error().message(), "page 2: rowids out of order");
+    }
   }
 }
 
@@ -136,6 +177,16 @@ TEST(Difference, IsFromTheFirstByteToBehindTheLast) {
     ASSERT_EQ(got.begin, begin);
     ASSERT_EQ(got.end, end);
   }
+}
+
+TEST(Difference, OfACommitsPagesIsFoundByThePagesNumber) {
+  const std::vector<Pgno> pages = {Pgno(2), Pgno(5), Pgno(9)};
+  const std::vector<Difference> differences = {{1, 2}, {3, 4}, {5, 6}};
+  const KnownDifferences known{pages, differences};
+  EXPECT_EQ(known.Of(Pgno(5))->begin, 3u);
+  EXPECT_EQ(known.Of(Pgno(9))->end, 6u);
+  for (const uint32_t other : {1u, 3u, 10u}) EXPECT_FALSE(known.Of(Pgno(other)).has_value());
+  EXPECT_FALSE(KnownDifferences().Of(Pgno(2)).has_value());
 }
 
 }  // namespace
