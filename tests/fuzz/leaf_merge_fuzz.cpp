@@ -11,6 +11,7 @@
 
 #include "ltx/base/check.h"
 #include "subscriber/feed/leaf_merge.h"
+#include "tests/support/leaf_order.h"
 
 namespace {
 
@@ -32,15 +33,6 @@ bool SameCell(const std::optional<sqlite::CellAt>& a, const std::optional<sqlite
   if (a.has_value() != b.has_value()) return false;
   return !a || (a->cell.rowid == b->cell.rowid && a->cell.payload_bytes == b->cell.payload_bytes &&
                 a->cell.overflow == b->cell.overflow && AsText(a->cell.local) == AsText(b->cell.local));
-}
-
-bool IsInOrder(const sqlite::BtreePage& page) {
-  sqlite::Cell cell;
-  for (uint32_t i = 0; i < page.cell_count(); ++i) {
-    const int64_t last = cell.rowid;
-    if (!page.ReadCell(i, cell).ok() || (i > 0 && cell.rowid <= last)) return false;
-  }
-  return true;
 }
 
 // The next change of the plain merge that the shortcut would tell.
@@ -65,7 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CHECK(before.ok() && after.ok(), "the header is right");
   Result<sqlite::BtreePage> before_leaf = sqlite::BtreePage::Read(*before, Pgno(2));
   Result<sqlite::BtreePage> after_leaf = sqlite::BtreePage::Read(*after, Pgno(2));
-  if (!before_leaf.ok() || !after_leaf.ok() || !IsInOrder(*after_leaf)) return 0;
+  if (!before_leaf.ok() || !after_leaf.ok() || !testing::IsInOrder(*after_leaf)) return 0;
   feed::PageSet dirty;
   dirty.Reserve(4);
   dirty.Add(Pgno(3));

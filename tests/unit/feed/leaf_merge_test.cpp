@@ -11,6 +11,7 @@
 
 #include "subscriber/feed/difference.h"
 #include "subscriber/feed/page_map.h"
+#include "tests/support/leaf_order.h"
 
 namespace runnel::feed {
 namespace {
@@ -81,16 +82,6 @@ std::string Tell(CellMerge& merge, bool leave_out_equal, const PageSet& dirty) {
   }
 }
 
-// What is asked of the page after.
-bool IsInOrder(const sqlite::BtreePage& page) {
-  sqlite::Cell cell;
-  for (uint32_t i = 0; i < page.cell_count(); ++i) {
-    const int64_t last = cell.rowid;
-    if (!page.ReadCell(i, cell).ok() || (i > 0 && cell.rowid <= last)) return false;
-  }
-  return true;
-}
-
 // False: the pages are not what a merge is asked about.
 bool ExpectTheSame(const std::string& before_leaf, const std::string& after_leaf, const PageSet& dirty) {
   const std::string before_bytes = ImageOf(before_leaf);
@@ -107,7 +98,7 @@ bool ExpectTheSame(const std::string& before_leaf, const std::string& after_leaf
   Result<sqlite::BtreePage> after_page = sqlite::BtreePage::Read(*after, Pgno(2));
   if (!before_page.ok() || !after_page.ok()) return false;
   if (!before_page->leaf() || !before_page->table() || !after_page->leaf() || !after_page->table()) return false;
-  if (!IsInOrder(*after_page)) return false;
+  if (!testing::IsInOrder(*after_page)) return false;
   sqlite::TreeCursor before_cursor(*before, Pgno(2));
   sqlite::TreeCursor after_cursor(*after, Pgno(2));
   RowidMerge plain(&before_cursor, after_cursor);
